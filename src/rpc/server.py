@@ -1,0 +1,78 @@
+"""Build a grpc.aio server: interceptor, services, health, reflection, port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from .channel import MAX_MESSAGE_BYTES, server_options
+from .interceptor import CallInterceptor
+from .ports import PortTaken, holders
+from .service import handlers
+
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+
+
+def build(
+    interceptor: CallInterceptor,
+    services: Iterable[tuple[ServiceDescriptor, object]],
+    *,
+    reflect: bool = False,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    share_port: bool = False,
+    extra: Sequence[grpc.GenericRpcHandler] = (),
+) -> grpc.aio.Server:
+    """A server that is not bound and not started. The caller stops it.
+
+    Args:
+        interceptor: around every call.
+        services: descriptor and servicer (see `service.handlers`).
+        reflect: also serve reflection (v1 and v1alpha) of these services.
+        max_message_bytes: the greatest request.
+        share_port: several processes serve one port on purpose.
+        extra: handlers that are not made from a servicer, such as forwarders.
+    """
+    services = list(services)
+    server = grpc.aio.server(
+        interceptors=[interceptor], options=server_options(max_message_bytes, share_port=share_port)
+    )
+    server.add_generic_rpc_handlers([handlers(descriptor, servicer) for descriptor, servicer in services])
+    server.add_generic_rpc_handlers(list(extra))
+    if reflect:
+        server.add_generic_rpc_handlers(_reflection([descriptor.full_name for descriptor, _ in services]))
+    return server
+
+
+def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
+    """Both versions of the protocol: their messages are the same on the wire, the library registers only v1alpha."""
+    reflections = [f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha")]
+    servicer = ReflectionServicer([*names, *reflections])
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in reflections]
+
+
+def bind(server: grpc.aio.Server, address: str, setting: str) -> int:
+    """Bind to `host:port` or `unix:PATH` and return the port (0 for a unix socket).
+
+    Raises:
+        PortTaken: another process has it; the message names it and the setting to change.
+    """
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if port == 0 and not address.startswith("unix:"):
+        wanted = int(address.rpartition(":")[2])
+        holder = next(holders(wanted), "a process of another user")
+        raise PortTaken(f"cannot listen on {address}: the port is taken by {holder}; choose another with {setting}")
+    return port

@@ -5,6 +5,7 @@ Knows names, element types and shapes, never values, so that a gateway may check
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -177,3 +178,19 @@ def _misfit(size: int, wanted: int | Dim, sizes: dict[str, tuple[int, str]], pat
         return f"{wanted.name} must be at most {wanted.maximum}, got {size}"
     known, where = sizes.setdefault(wanted.name, (size, path))
     return "" if known == size else f"{wanted.name} is {known} in {where}, here {size}"
+
+
+_SPEC = re.compile(r"(?P<name>[^=\s]+)=(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
+
+
+def parse_spec(text: str) -> TensorSpec:
+    """Read `x=FP32[batch,64]`, as people write it on the command line.
+
+    Raises:
+        ValueError: it is written otherwise, or the dtype is unknown.
+    """
+    match = _SPEC.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not like x=FP32[batch,64]")
+    sizes = [size.strip() for size in match["shape"].split(",") if size.strip()]
+    return TensorSpec(match["dtype"], [int(s) if s.lstrip("-").isdigit() else s for s in sizes], match["name"])

@@ -1,0 +1,106 @@
+"""torch.export's `.pt2`: the signature and the bounds of every free dimension are read from the exported program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
+from torch.utils import _pytree as pytree
+
+from ...errors import ModelLoadFailed
+from ...signature import BATCH, Dim, Signature, TensorSpec
+from ...torch_tensors import dtype_of_torch
+from ..loaded import Loaded, Value
+
+
+def load(folder: Path, entry: str, device: str) -> Loaded:
+    """Load the program and move it to the device.
+
+    Raises:
+        ModelLoadFailed: an input or output is not a tensor, or the file is not an exported program.
+    """
+    try:
+        program = torch.export.load(folder / entry)
+    except Exception as error:
+        raise ModelLoadFailed(f"{entry} cannot be read by torch.export.load: {str(error)[:200]}") from error
+    if device != "cpu":
+        program = move_to_device_pass(program, device)
+    inputs, outputs = _inputs(program), _outputs(program)
+    batch = _batch_symbol([value for _, value in inputs + outputs])
+    low, high = _range(program, batch)
+    signature = Signature(
+        tuple(_spec(name, value, batch, program) for name, value in inputs),
+        tuple(_spec(name, value, batch, program) for name, value in outputs),
+        BATCH if batch else "",
+    )
+    return Loaded(signature, _runner(program), max_rows=high, min_rows=max(low, 1))
+
+
+def _runner(program: ExportedProgram) -> Any:
+    module, structure = program.module(), program.call_spec.in_spec
+
+    def run(inputs: Sequence[Value]) -> Sequence[Value]:
+        args, kwargs = pytree.tree_unflatten(inputs, structure)
+        return pytree.tree_leaves(module(*args, **kwargs))
+
+    return run
+
+
+def _inputs(program: ExportedProgram) -> list[tuple[str, torch.Tensor]]:
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return [
+        (str(name), _tensor(str(name), nodes[str(name)].meta["val"])) for name in program.graph_signature.user_inputs
+    ]
+
+
+def _outputs(program: ExportedProgram) -> list[tuple[str, torch.Tensor]]:
+    """Named as the module's own answer names them: by its keys, or `output` or `output_0`, … where it has none."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    found = [nodes[str(name)].meta["val"] for name in program.graph_signature.user_outputs]
+    paths = pytree.tree_flatten_with_path(pytree.tree_unflatten(found, program.call_spec.out_spec))[0]
+    return [(name, _tensor(name, value)) for name, (_, value) in zip(_names(paths), paths, strict=True)]
+
+
+def _names(paths: Sequence[tuple[Any, Any]]) -> Iterator[str]:
+    for index, (path, _) in enumerate(paths):
+        keys = [str(part.key) for part in path if isinstance(part, pytree.MappingKey)]
+        yield ".".join(keys) or ("output" if len(paths) == 1 else f"output_{index}")
+
+
+def _tensor(name: str, value: object) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        kind = type(value).__name__
+        raise ModelLoadFailed(f"{name!r} is a {kind}, not a tensor; export the model with tensors only")
+    return value
+
+
+def _batch_symbol(values: Sequence[torch.Tensor]) -> str:
+    """The free dimension that stands first everywhere; empty if there is none."""
+    first = {str(value.shape[0]) if value.dim() and not _is_fixed(value.shape[0]) else "" for value in values}
+    return first.pop() if len(first) == 1 else ""
+
+
+def _is_fixed(size: Any) -> bool:
+    return isinstance(size, int)
+
+
+def _range(program: ExportedProgram, symbol: str) -> tuple[int, int | None]:
+    """The bounds of a free dimension, from the export's constraints."""
+    for known, bounds in program.range_constraints.items():
+        if str(known) == symbol:
+            return int(bounds.lower), int(bounds.upper) if bounds.upper.is_finite else None
+    return 0, None
+
+
+def _spec(name: str, value: torch.Tensor, batch: str, program: ExportedProgram) -> TensorSpec:
+    dims = [int(size) if _is_fixed(size) else _free(str(size), batch, program) for size in value.shape]
+    return TensorSpec(dtype_of_torch(value.dtype), dims, name)
+
+
+def _free(symbol: str, batch: str, program: ExportedProgram) -> Dim:
+    low, high = _range(program, symbol)
+    return Dim(BATCH if symbol == batch else symbol, low, high)

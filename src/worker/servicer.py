@@ -1,0 +1,108 @@
+"""WorkerService: messages in, checked jobs to the batcher, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
+
+from penstock.v1 import model_pb2, tensor_pb2
+from penstock.v1 import predict_pb2 as pb
+
+from ..errors import InvalidTensor, LeaseFenced, ServableIsGenerator, Violation
+from ..rpc.call import Call
+from ..signature import Signature, TensorSpec, fit
+from ..tensors import Array, Form, decode, encode, form_of, shape_of
+from .batcher import Batcher
+from .job import Job, Outputs, StreamJob
+
+EPOCH_KEY = "x-penstock-epoch"
+TIMINGS_KEY = "x-penstock-timings"
+
+J = TypeVar("J", bound=Job)
+R = TypeVar("R", pb.PredictResponse, pb.GenerateResponse)
+
+
+class WorkerServicer:
+    """Serves one version. `epoch` is set when the lease is taken; 0 accepts every request (warm-up, tests)."""
+
+    def __init__(
+        self, name: str, version: int, worker_id: str, signature: Signature, batcher: Batcher, *, generator: bool
+    ) -> None:
+        self.epoch = 0
+        self._spec = model_pb2.ModelSpec(name=name, version=version)
+        self._worker_id = worker_id
+        self._signature = signature
+        self._batcher = batcher
+        self._generator = generator
+
+    async def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
+        """One question, one answer."""
+        self._check_epoch(call)
+        if self._generator:
+            raise ServableIsGenerator("this model answers many times; call Generate, or the client's generate()")
+        wanted = self._wanted(request.output_names)
+        job = self._job(Job, request, call)
+        with self._batcher.admit(job):
+            outputs = await job.answer()
+        self._report(job, call)
+        return self._answer(pb.PredictResponse(), outputs, wanted, form_of(request.inputs))
+
+    async def generate(self, request: pb.GenerateRequest, call: Call) -> AsyncIterator[pb.GenerateResponse]:
+        """One question, as many answers as the model gives."""
+        self._check_epoch(call)
+        wanted = self._wanted(request.output_names)
+        form = form_of(request.inputs)
+        job = self._job(StreamJob, request, call)
+        with self._batcher.admit(job):
+            async for outputs in job.answers():
+                yield self._answer(pb.GenerateResponse(), outputs, wanted, form)
+        self._report(job, call)
+
+    def _check_epoch(self, call: Call) -> None:
+        """An address may have been another worker's: the caller says which one it means (0 or nothing: any)."""
+        meant = call.text(EPOCH_KEY)
+        if meant and self.epoch and meant != str(self.epoch):
+            raise LeaseFenced(
+                f"the request is for epoch {meant[:20]}, this worker has {self.epoch}; read the registry again"
+            )
+
+    def _job(self, kind: type[J], request: pb.PredictRequest | pb.GenerateRequest, call: Call) -> J:
+        """The request's tensors, checked against the signature and in its order."""
+        checked = fit(self._signature, [shape_of(tensor) for tensor in request.inputs])
+        if checked.violations:
+            first = checked.violations[0]
+            raise InvalidTensor(f"{first.field}: {first.description}", violations=checked.violations)
+        inputs = self._decoded(request.inputs, checked.order)
+        batched = bool(self._signature.batch)
+        key = tuple(array.shape[1:] for array in inputs) if batched else object()
+        return kind(inputs, checked.rows if batched else 1, key, call.deadline, batched=batched)
+
+    def _decoded(self, tensors: Sequence[tensor_pb2.Tensor], order: Sequence[int]) -> list[Array]:
+        pairs = zip(order, self._signature.inputs, strict=True)
+        return [decode(tensors[index], spec.dtype, f"inputs[{index}]") for index, spec in pairs]
+
+    def _wanted(self, names: Sequence[str]) -> list[tuple[int, TensorSpec]]:
+        """The outputs asked for, with their places in the signature."""
+        every = {spec.name: (index, spec) for index, spec in enumerate(self._signature.outputs)}
+        for index, name in enumerate(names):
+            if name not in every:
+                text = f"unknown output {name[:64]!r}; the model gives {', '.join(map(repr, every))}"
+                raise InvalidTensor(
+                    f"output_names[{index}]: {text}", violations=[Violation(f"output_names[{index}]", text)]
+                )
+        return [every[name] for name in names] if names else list(every.values())
+
+    def _answer(self, message: R, outputs: Outputs, wanted: Sequence[tuple[int, TensorSpec]], form: Form) -> R:
+        message.model_spec.CopyFrom(self._spec)
+        message.outputs.extend([encode(spec.name, outputs[index], spec.dtype, form) for index, spec in wanted])
+        return message
+
+    def _report(self, job: Job, call: Call) -> None:
+        """Timings, for callers who asked for them."""
+        if call.text(TIMINGS_KEY) == "on":
+            call.trailers += [
+                ("x-penstock-queue-us", str(round(job.queue_s * 1e6))),
+                ("x-penstock-compute-us", str(round(job.compute_s * 1e6))),
+                ("x-penstock-batch-size", str(job.batch_rows)),
+                ("x-penstock-worker", self._worker_id),
+            ]

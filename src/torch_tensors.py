@@ -37,7 +37,7 @@ def dtype_of_torch(dtype: torch.dtype) -> DType:
 def to_torch(array: Array, dtype: DType) -> torch.Tensor:
     """A tensor of the array's shape. Shares memory if the array can be written, else copies."""
     writable = array if array.flags.writeable else array.copy()
-    tensor = torch.from_numpy(np.ascontiguousarray(writable))
+    tensor = torch.from_numpy(np.asarray(writable, order="C"))  # `ascontiguousarray` makes scalars vectors
     return tensor.view(torch.bfloat16) if dtype is DType.BF16 else tensor
 
 

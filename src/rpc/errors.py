@@ -1,8 +1,8 @@
 """Errors on the wire: the only place where exceptions become statuses, and statuses exceptions again.
 
 Every error of ours carries ErrorInfo{reason, domain, metadata}; no text of a foreign exception leaves the process;
-message and details stay below what peers accept in trailers (4 KiB: above 8 KiB a client sees RESOURCE_EXHAUSTED instead
-of the real status).
+message and details stay below what peers accept in trailers (4 KiB: above 8 KiB a client sees RESOURCE_EXHAUSTED
+instead of the real status).
 """
 
 from __future__ import annotations
@@ -47,13 +47,10 @@ def to_status(error: errors.PenstockError) -> status_pb2.Status:
     """The status with all details that fit."""
     message = error.message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
     status = status_pb2.Status(code=error.code.value[0], message=message)
-    room = MAX_DETAILS_BYTES - len(message)
     for detail in _details(error):
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        room -= packed.ByteSize()
-        if room >= 0:
-            status.details.append(packed)
+        status.details.add().Pack(detail)
+        if status.ByteSize() > MAX_DETAILS_BYTES:
+            del status.details[-1]
     return status
 
 

@@ -59,6 +59,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class PublicBind(Exception):
+    """Others could connect to a server that is not protected."""
+
+
+def require_courage(host: str, insecure: bool, setting: str) -> None:
+    """Refuse to serve other hosts without TLS unless that was asked for.
+
+    Raises:
+        PublicBind: the address is public.
+    """
+    if not insecure and not is_loopback(host):
+        raise PublicBind(f"{setting} {host} lets other hosts connect without TLS; if that is wanted, add --insecure")
+
+
 def _taken(error: OSError, host: str, port: int, setting: str) -> Exception:
     if error.errno != errno.EADDRINUSE:
         return PortTaken(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {setting}")

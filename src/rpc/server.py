@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
@@ -23,29 +23,35 @@ def build(
     interceptor: CallInterceptor,
     services: Iterable[tuple[ServiceDescriptor, object]],
     *,
+    health: health_pb2_grpc.HealthServicer | None = None,
     reflect: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     share_port: bool = False,
-    extra: Sequence[grpc.GenericRpcHandler] = (),
+    extra: Mapping[str, grpc.GenericRpcHandler] | None = None,
 ) -> grpc.aio.Server:
     """A server that is not bound and not started. The caller stops it.
 
     Args:
         interceptor: around every call.
         services: descriptor and servicer (see `service.handlers`).
+        health: a servicer of grpc.health.v1, of the library's kind.
         reflect: also serve reflection (v1 and v1alpha) of these services.
         max_message_bytes: the greatest request.
         share_port: several processes serve one port on purpose.
-        extra: handlers that are not made from a servicer, such as forwarders.
+        extra: handlers that are not made from a servicer, such as forwarders, each under its service's name.
     """
     services = list(services)
     server = grpc.aio.server(
         interceptors=[interceptor], options=server_options(max_message_bytes, share_port=share_port)
     )
     server.add_generic_rpc_handlers([handlers(descriptor, servicer) for descriptor, servicer in services])
-    server.add_generic_rpc_handlers(list(extra))
+    server.add_generic_rpc_handlers(list((extra or {}).values()))
+    names = [descriptor.full_name for descriptor, _ in services] + list(extra or {})
+    if health is not None:
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        names.append(HEALTH.full_name)
     if reflect:
-        server.add_generic_rpc_handlers(_reflection([descriptor.full_name for descriptor, _ in services]))
+        server.add_generic_rpc_handlers(_reflection(names))
     return server
 
 

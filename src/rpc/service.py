@@ -32,7 +32,7 @@ def handlers(descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpc
     return grpc.method_handlers_generic_handler(descriptor.full_name, table)
 
 
-def paths(descriptor: ServiceDescriptor) -> list[str]:
+def paths(descriptor: Any) -> list[str]:
     """The full names of the service's methods, as they stand in a request's path."""
     return [f"/{descriptor.full_name}/{method.name}" for method in descriptor.methods]
 

@@ -1,0 +1,197 @@
+"""`status`, `alias`, `rollback`, `deploy`, `undeploy`, `drain`: look at what is served, and change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from penstock.v1 import registry_pb2 as pb
+
+from ..client import ModelStatus
+from ..errors import FailedPrecondition
+from .control import TIMEOUT, Control, control
+from .options import Address, ApiKey, Format, Output, Version, client
+from .output import out, print_json, print_rows
+from .wait import wait_until_available
+
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+Wait = Annotated[float, typer.Option("--timeout", help="Seconds to wait until the version is AVAILABLE.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (status, alias, rollback, deploy, undeploy, drain):
+        app.command()(command)
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="One model; none: all.", show_default=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Print again after every change.")] = False,
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show models, their versions and what each alias means."""
+    with client(address, api_key) as caller:
+        if not watch:
+            _print_status(caller.status(name), output)
+            return
+        for change in caller.watch_status(name or "", timeout=365 * 24 * 3600.0):
+            _print_status(list(change.models), output)
+
+
+def _print_status(models: list[ModelStatus], output: Format) -> None:
+    if output is Format.JSON:
+        from dataclasses import asdict
+
+        print_json([asdict(model) for model in models])
+        return
+    columns = ["Model", "Version", "State", "Aliases", "Instances", "Format", "Reason"]
+    rows = [
+        (
+            model.name,
+            version.version,
+            "FAILED" if version.load_failed and version.state == "END" else version.state,
+            version.aliases,
+            f"{sum(i.state == 'AVAILABLE' for i in version.instances)}/{version.desired_instances}"
+            + "".join(f" {i.worker} ({i.device}{', ' + i.stage if i.stage else ''})" for i in version.instances),
+            version.format,
+            version.reason,
+        )
+        for model in models
+        for version in model.versions
+    ]
+    print_rows(output, columns, rows)
+
+
+def alias(
+    name: Name,
+    alias: Annotated[str | None, typer.Argument(help="The alias; none: show all.", show_default=False)] = None,
+    version: Annotated[int | None, typer.Argument(help="What it shall mean.", show_default=False)] = None,
+    expected: Annotated[int | None, typer.Option(help="Only if it means this now (0: nothing).")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the alias away.")] = False,
+    timeout: Wait = 300.0,
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make an alias mean a version (loading it first if need be), take one away, or show their history."""
+    if alias is not None and version is not None:
+        _load(name, version, timeout, address, api_key)
+    with control(address, api_key) as registry:
+        if alias is None or (version is None and not delete):
+            _print_history(registry, name, alias or "", output)
+            return
+        if delete:
+            gone = pb.DeleteAliasRequest(name=name, alias=alias)
+            registry.stub.DeleteAlias(gone, timeout=TIMEOUT, metadata=registry.metadata)
+            _say(output, {"name": name, "alias": alias, "version": 0}, f"{name}@{alias} is gone")
+            return
+        request = pb.SetAliasRequest(name=name, alias=alias, version=version or 0, expected_version=expected)
+        answer = registry.stub.SetAlias(request, timeout=TIMEOUT, metadata=registry.metadata)
+    before = f" (it meant {answer.previous_version})" if answer.previous_version else ""
+    facts = {"name": name, "alias": alias, "version": version, "previous_version": answer.previous_version}
+    _say(output, facts, f"{name}@{alias} means version {version}{before}")
+
+
+def rollback(
+    name: Name,
+    alias: Annotated[str, typer.Argument(help="The alias.")] = "stable",
+    timeout: Wait = 300.0,
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make an alias mean what it meant before its last change, loading that version first if need be."""
+    request = pb.RollbackAliasRequest(name=name, alias=alias)
+    with control(address, api_key) as registry:
+        history = _history(registry, name, alias)
+    if not history or not history[0].previous_version:
+        raise FailedPrecondition(
+            f"alias {alias!r} of model {name!r} meant nothing before; set it with `penstock alias`"
+        )
+    _load(name, history[0].previous_version, timeout, address, api_key)
+    with control(address, api_key) as registry:
+        answer = registry.stub.RollbackAlias(request, timeout=TIMEOUT, metadata=registry.metadata)
+    facts = {"name": name, "alias": alias, "version": answer.version, "previous_version": answer.previous_version}
+    _say(output, facts, f"{name}@{alias} means version {answer.version} again (it meant {answer.previous_version})")
+
+
+def deploy(
+    name: Name,
+    version: Version = None,
+    instances: Annotated[int, typer.Option(help="How many workers; 0: as before.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; empty: as before.")] = "",
+    timeout: Wait = 300.0,
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Load a version and keep it loaded; without --version: load what aliases mean, and the newest."""
+    request = pb.DeployRequest(name=name, version=version or 0, instances=instances, device=device)
+    with control(address, api_key) as registry:
+        model = registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+    for record in model.versions:
+        if record.desired_instances and version in (None, record.manifest.version):
+            wait_until_available(name, record.manifest.version, timeout, address, api_key)
+    _say(output, {"name": name, "version": version}, f"{name} {f'version {version} ' if version else ''}is deployed")
+
+
+def undeploy(
+    name: Name,
+    version: Version = None,
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Unload a version, or all versions of a model. Their files stay, and `deploy` brings them back."""
+    request = pb.UndeployRequest(name=name, version=version or 0)
+    with control(address, api_key) as registry:
+        registry.stub.Undeploy(request, timeout=TIMEOUT, metadata=registry.metadata)
+    _say(output, {"name": name, "version": version}, f"{name} {f'version {version} ' if version else ''}is undeployed")
+
+
+def drain(
+    worker_id: Annotated[str, typer.Argument(help="From `penstock status`.")],
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Have one worker finish what it holds and end; the supervisor starts another if one is wanted."""
+    with control(address, api_key) as registry:
+        request = pb.DrainWorkerRequest(worker_id=worker_id)
+        registry.stub.DrainWorker(request, timeout=TIMEOUT, metadata=registry.metadata)
+    _say(output, {"worker_id": worker_id}, f"{worker_id} drains")
+
+
+def _load(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> None:
+    """Make before break: a version that is not loaded is pinned and waited for before an alias may mean it."""
+    with client(address, api_key) as caller:
+        found = [v for model in caller.status(name) for v in model.versions if v.version == version]
+    if found and found[0].state != "AVAILABLE":
+        with control(address, api_key) as registry:
+            request = pb.DeployRequest(name=name, version=version)
+            registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata)
+        wait_until_available(name, version, timeout, address, api_key)
+
+
+def _history(registry: Control, name: str, alias: str) -> list[pb.AliasChange]:
+    request = pb.ListAliasChangesRequest(name=name, alias=alias)
+    return list(registry.stub.ListAliasChanges(request, timeout=TIMEOUT, metadata=registry.metadata).changes)
+
+
+def _print_history(registry: Control, name: str, alias: str, output: Format) -> None:
+    rows = [
+        (c.alias, c.version or "-", c.previous_version or "-", c.time.ToJsonString(), c.principal)
+        for c in _history(registry, name, alias)
+    ]
+    print_rows(output, ["Alias", "Version", "Before", "Time", "By"], rows)
+
+
+def _say(output: Format, facts: Mapping[str, object], text: str) -> None:
+    if output is Format.JSON:
+        print_json(dict(facts))
+    else:
+        out().print(text)

@@ -1,0 +1,99 @@
+"""`publish`: upload a version and wait until it is AVAILABLE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+
+from penstock.v1 import model_pb2
+from penstock.v1 import registry_pb2 as pb
+
+from .control import control
+from .options import Address, ApiKey, Format, Output
+from .output import err, out, print_json, progress
+from .source import File, read_source
+from .wait import wait_until_available
+
+UPLOAD_TIMEOUT = 24 * 3600.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(publish)
+
+
+def publish(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    source: Annotated[str, typer.Argument(help="model.pt2 | model.pt | file.py:Class | folder:file.py:Class")],
+    version: Annotated[int, typer.Option(help="Its number; 0: the next one.")] = 0,
+    alias: Annotated[list[str] | None, typer.Option(help="An alias that shall mean it; may be repeated.")] = None,
+    max_batch_size: Annotated[int, typer.Option(help="The most rows that run together; 0: the default.")] = 0,
+    max_queue_delay: Annotated[float, typer.Option(help="Seconds that an idle device waits for more rows.")] = 0.0,
+    instances: Annotated[int, typer.Option(help="How many workers.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", help="For TorchScript: x=FP32\\[batch,64]; may be repeated.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when it is stored.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is AVAILABLE.")] = 300.0,
+    address: Address = None,
+    api_key: ApiKey = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Store a new version and load it. A model's first version gets the alias `stable`; later ones when told to."""
+    known = read_source(source, input_ or [])
+    header = pb.PublishHeader(
+        name=name,
+        version=version,
+        format=known.format,
+        entry=known.entry,
+        files=[file.entry() for file in known.files],
+        batching=model_pb2.BatchPolicy(max_batch_size=max_batch_size),
+        labels=_labels(label or []),
+        aliases=(alias or []) if no_wait else [],  # else they move once the version answers
+        instances=instances,
+        device=device,
+    )
+    header.batching.max_queue_delay.FromMilliseconds(round(max_queue_delay * 1000))
+    with control(address, api_key) as registry, progress() as bar:
+        task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
+        parts = _parts(header, known.files, lambda size: bar.advance(task, size))
+        published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
+    number = published.manifest.version
+    if not no_wait:
+        wait_until_available(name, number, timeout, address, api_key)
+        _move_aliases(name, number, alias or [], address, api_key)
+    if output is Format.JSON:
+        print_json({"name": name, "version": number, "existed": published.existed})
+    else:
+        out().print(f"{name} version {number} {'is stored' if no_wait else 'is [green]AVAILABLE[/]'}")
+        if published.existed:
+            err().print("the same content was published under this version before; nothing was changed")
+
+
+def _parts(
+    header: pb.PublishHeader, files: tuple[File, ...], sent: Callable[[int], None]
+) -> Iterator[pb.PublishRequest]:
+    yield pb.PublishRequest(header=header)
+    for file in files:
+        for chunk in file.chunks():
+            yield pb.PublishRequest(chunk=chunk)
+            sent(len(chunk))
+
+
+def _move_aliases(name: str, version: int, aliases: list[str], address: str | None, api_key: str | None) -> None:
+    """Only now that the version answers: no caller waits for it."""
+    with control(address, api_key) as registry:
+        for alias in aliases:
+            request = pb.SetAliasRequest(name=name, alias=alias, version=version)
+            registry.stub.SetAlias(request, timeout=30.0, metadata=registry.metadata)
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -1,0 +1,222 @@
+"""`up`, `registry`, `gateway` and `worker`: the commands that serve until they are told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ..config import Settings, load, to_environment
+from ..rpc.lifecycle import READY_FD, die_with_parent, run, set_up_logging
+from ..telemetry import TraceConfig
+from .options import Config, DataDir
+from .output import out
+
+if TYPE_CHECKING:
+    from ..supervisor.serve import Addresses
+    from ..worker.serve import WorkerConfig
+
+Host = Annotated[str | None, typer.Option(help="What to bind to.", show_default=False)]
+GrpcPort = Annotated[int | None, typer.Option(help="gRPC port of the gateways.", show_default=False)]
+HttpPort = Annotated[int | None, typer.Option(help="HTTP port of the gateways.", show_default=False)]
+RegistryPort = Annotated[int | None, typer.Option(help="Port of the registry.", show_default=False)]
+Auth = Annotated[str | None, typer.Option(help="off, or keys.", show_default=False)]
+Insecure = Annotated[bool | None, typer.Option("--insecure", help="Serve other hosts without TLS.", show_default=False)]
+Registry = Annotated[str | None, typer.Option(help="The registry: HOST:PORT.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (up, registry, gateway, worker):
+        app.command()(command)
+
+
+def _prepare(process: str, config: Path | None, **flags: Any) -> tuple[Settings, dict[str, str]]:
+    """Settings and logging; a child of ours also ends with its parent."""
+    chosen, origins = load(flags, file=config)
+    set_up_logging(process, chosen.log_level)
+    if READY_FD in os.environ:
+        die_with_parent()
+    return chosen, to_environment(chosen, origins)
+
+
+def up(
+    data_dir: DataDir = None,
+    host: Host = None,
+    grpc_port: GrpcPort = None,
+    http_port: HttpPort = None,
+    registry_port: RegistryPort = None,
+    gateways: Annotated[int | None, typer.Option(help="Gateway processes on one port.", show_default=False)] = None,
+    auth: Auth = None,
+    insecure: Insecure = None,
+    config: Config = None,
+) -> None:
+    """Serve everything on this host: a registry, gateways, and the workers that the registry asks for."""
+    from ..supervisor.serve import ChildFailed, UpConfig, serve
+
+    flags = {
+        "data_dir": data_dir,
+        "host": host,
+        "grpc_port": grpc_port,
+        "http_port": http_port,
+        "registry_port": registry_port,
+        "gateways": gateways,
+        "auth": auth,
+        "insecure": insecure,
+    }
+    chosen, environment = _prepare("up", config, **flags)
+    plan = UpConfig(
+        data_dir=chosen.data_dir.absolute(),
+        host=chosen.host,
+        grpc_port=chosen.grpc_port,
+        http_port=chosen.http_port,
+        registry_port=chosen.registry_port,
+        gateways=chosen.gateways,
+        auth=chosen.auth,
+        insecure=chosen.insecure,
+        spare=chosen.spare,
+        grace=chosen.grace + chosen.lame_duck + 2,
+        threads=chosen.threads,
+        environment=environment,
+    )
+    try:
+        status = run(lambda stop: serve(plan, stop, lambda where: _print_ready(where, plan.auth, plan.data_dir)))
+    except ChildFailed as error:
+        print(f"penstock: {error}", file=sys.stderr)
+        status = 1
+    raise typer.Exit(status)
+
+
+def _print_ready(where: Addresses, auth: str, data_dir: Path) -> None:
+    """A table for people with lines to copy, and one line for programs."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("[bold green]READY[/]", "")
+    table.add_row("gRPC", where.grpc)
+    table.add_row("HTTP", f"http://{where.http}/readyz")
+    table.add_row("registry", where.registry)
+    if auth == "keys":
+        table.add_row("admin key", f"{data_dir}/admin.key   (export PENSTOCK_API_KEY=$(cat {data_dir}/admin.key))")
+    table.add_row("publish", f"penstock publish NAME model.pt2 --address {where.grpc}")
+    table.add_row("call", f"penstock predict NAME '{{\"x\": \\[\\[1, 2]]}}' --address {where.grpc}")
+    table.add_row("look", f"grpcurl -plaintext {where.grpc} list")
+    out().print(table, soft_wrap=True)
+    print(f"READY grpc={where.grpc} http={where.http}", flush=True)
+
+
+def registry(
+    data_dir: DataDir = None,
+    registry_host: Annotated[str | None, typer.Option(help="What to bind to.", show_default=False)] = None,
+    registry_port: RegistryPort = None,
+    auth: Auth = None,
+    insecure: Insecure = None,
+    config: Config = None,
+) -> None:
+    """Serve the registry alone."""
+    from ..registry.serve import RegistryConfig, serve
+
+    flags = {"data_dir": data_dir, "registry_host": registry_host, "registry_port": registry_port, "auth": auth}
+    chosen, _ = _prepare("registry", config, insecure=insecure, **flags)
+    plan = RegistryConfig(
+        data_dir=chosen.data_dir,
+        host=chosen.registry_host,
+        port=chosen.registry_port,
+        auth=chosen.auth,
+        lease_ttl=chosen.lease_ttl,
+        keep_warm=chosen.keep_warm,
+        insecure=chosen.insecure,
+    )
+    raise typer.Exit(run(lambda stop: serve(plan, stop)))
+
+
+def gateway(
+    data_dir: DataDir = None,
+    host: Host = None,
+    grpc_port: GrpcPort = None,
+    http_port: HttpPort = None,
+    registry: Registry = None,
+    auth: Auth = None,
+    share_port: Annotated[bool, typer.Option("--share-port", help="Other gateways serve this port too.")] = False,
+    insecure: Insecure = None,
+    config: Config = None,
+) -> None:
+    """Serve one gateway alone."""
+    from ..gateway.admission import AdmissionLimits
+    from ..gateway.proxy import Deadlines
+    from ..gateway.serve import GatewayConfig, serve
+
+    flags = {"data_dir": data_dir, "host": host, "grpc_port": grpc_port, "http_port": http_port, "registry": registry}
+    chosen, _ = _prepare("gateway", config, auth=auth, insecure=insecure, **flags)
+    plan = GatewayConfig(
+        host=chosen.host,
+        grpc_port=chosen.grpc_port,
+        http_port=chosen.http_port,
+        share_port=share_port,
+        registry=chosen.registry,
+        data_dir=chosen.data_dir,
+        auth=chosen.auth,
+        api_key=chosen.api_key,
+        insecure=chosen.insecure,
+        balancer=chosen.balancer,
+        access_log=chosen.access_log,
+        max_message_bytes=chosen.max_message_bytes,
+        limits=AdmissionLimits(chosen.max_in_flight, chosen.max_in_flight_bytes),
+        deadlines=Deadlines(chosen.default_timeout),
+        trace=TraceConfig(chosen.trace_exporter, chosen.trace_ratio),
+        lame_duck=chosen.lame_duck,
+        grace=chosen.grace,
+    )
+    raise typer.Exit(run(lambda stop: serve(plan, stop)))
+
+
+def worker(
+    name: Annotated[str, typer.Option(help="The model.")] = "",
+    version: Annotated[int, typer.Option(help="The version.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    listen: Annotated[str, typer.Option(help="HOST:PORT or unix:PATH.")] = "127.0.0.1:0",
+    data_dir: DataDir = None,
+    registry: Registry = None,
+    assigned: Annotated[bool, typer.Option("--assigned", help="Be told by a supervisor on standard input.")] = False,
+    config: Config = None,
+) -> None:
+    """Serve one version of one model on one device."""
+    chosen, _ = _prepare("worker", config, data_dir=data_dir, registry=registry)
+    try:
+        from ..worker.serve import WorkerConfig, serve  # imports torch: a spare has done that when it is assigned
+    except ModuleNotFoundError as error:
+        print(f"penstock: workers need {error.name}: pip install 'penstock[worker]'", file=sys.stderr)
+        raise typer.Exit(1) from None
+    plan = WorkerConfig(
+        name=name,
+        version=version,
+        worker_id=f"{name}-{version}-{os.urandom(4).hex()}",
+        listen=listen,
+        cache_dir=chosen.data_dir / "cache",
+        registry=chosen.registry,
+        device=device,
+        threads=chosen.threads,
+        api_key=chosen.api_key,
+        lame_duck=chosen.lame_duck,
+        grace=chosen.grace,
+    )
+    if assigned:
+        plan = _assignment(plan)
+    elif not name or version < 1:
+        raise typer.BadParameter("name a model and a version: --name digits --version 1")
+    raise typer.Exit(run(lambda stop: serve(plan, stop)))
+
+
+def _assignment(plan: WorkerConfig) -> WorkerConfig:
+    """Wait for the supervisor's line; its end of the pipe closing means that there is nothing to do."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    line = sys.stdin.readline()
+    if not line:
+        raise typer.Exit(0)
+    facts = json.loads(line)
+    return replace(plan, **(facts | {"cache_dir": Path(facts["cache_dir"])}))

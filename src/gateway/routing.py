@@ -1,0 +1,88 @@
+"""From what a request asks for to the version that answers it, or to the reason why none does. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import Enum, auto
+
+from ..errors import (
+    AliasNotFound,
+    ModelLoadFailed,
+    ModelLoading,
+    ModelNotDeployed,
+    ModelNotFound,
+    NoLiveWorker,
+    PenstockError,
+    VersionNotFound,
+)
+
+
+class State(Enum):
+    """What matters of a version's state when no worker can be picked."""
+
+    LOADING = auto()
+    SERVING = auto()
+    FAILED = auto()
+    UNDEPLOYED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One model: what its aliases mean, and the state of each version."""
+
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[int, State] = field(default_factory=dict)
+
+
+def resolve(
+    routes: Mapping[str, Route], name: str, version: int, alias: str, visible: Callable[[str], bool] = lambda name: True
+) -> int:
+    """The version that shall answer. Resolved once per request: retries stay on it.
+
+    Args:
+        routes: by model name.
+        name: the model.
+        version: 0: what the alias means.
+        alias: used if version is 0.
+        visible: which models may be named in a hint.
+
+    Raises:
+        ModelNotFound, VersionNotFound, AliasNotFound: it does not exist.
+    """
+    route = routes.get(name)
+    if route is None:
+        near = get_close_matches(name, [known for known in routes if visible(known)][:10_000], 3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; `penstock status` lists the models"
+        raise ModelNotFound(f"there is no model {name!r}{hint}", resource=("model", name), metadata={"model": name})
+    if not version:
+        if alias not in route.aliases:
+            text = f"model {name!r} has no alias {alias!r}; it has {_listed(route.aliases)}"
+            raise AliasNotFound(text, resource=("alias", f"{name}/{alias}"), metadata={"model": name})
+        return route.aliases[alias]
+    if version not in route.versions:
+        text = f"model {name!r} has no version {version}; it has {_listed(route.versions)}"
+        raise VersionNotFound(text, resource=("version", f"{name}/{version}"), metadata={"model": name})
+    return version
+
+
+def _listed(things: Mapping[str, int] | Mapping[int, State]) -> str:
+    names = [str(thing) for thing in sorted(things)]
+    return ", ".join(names[-8:]) or "none"
+
+
+def why_unavailable(routes: Mapping[str, Route], name: str, version: int) -> PenstockError:
+    """The error for a version that no worker answers for at the moment."""
+    route = routes.get(name)
+    state = route.versions.get(version) if route else None
+    what, facts = f"version {version} of model {name!r}", {"model": name, "version": str(version)}
+    if state is State.LOADING:
+        return ModelLoading(f"{what} is being loaded; try again", metadata=facts)
+    if state is State.FAILED:
+        text = f"{what} could not be loaded; `penstock status {name}` has the reason"
+        return ModelLoadFailed(text, precondition=f"models/{name}/versions/{version}", metadata=facts)
+    if state is State.SERVING:
+        return NoLiveWorker(f"no worker answers for {what} at the moment; one is being started", metadata=facts)
+    text = f"{what} is not deployed; `penstock deploy {name} --version {version}` loads it"
+    return ModelNotDeployed(text, precondition=f"models/{name}/versions/{version}", metadata=facts)

@@ -1,0 +1,160 @@
+"""The life of a gateway. The only file of the gateway that knows all of its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from penstock.v1 import model_status_pb2, predict_pb2
+
+from ..rpc.access_log import AccessLog
+from ..rpc.call import Concern, Gate
+from ..rpc.channel import MAX_MESSAGE_BYTES, connect
+from ..rpc.interceptor import CallInterceptor
+from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.ports import listen, require_courage
+from ..rpc.server import bind, build
+from ..rpc.tracing import traced
+from ..telemetry import TraceConfig, default_random, make_tracer
+from .admission import Admission, AdmissionLimits
+from .balancer import Balancer
+from .directory import Directory
+from .forward import SERVICE as CONTROL
+from .forward import forwarder
+from .health import ModelHealth
+from .http import HttpServer, make_app
+from .proxy import Deadlines, Proxy
+from .resolver import Resolver
+from .rules import authentication
+from .status import StatusServicer
+
+PREDICT = predict_pb2.DESCRIPTOR.services_by_name["PredictService"]
+STATUS = model_status_pb2.DESCRIPTOR.services_by_name["ModelStatusService"]
+
+log = logging.getLogger("penstock.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """One gateway process."""
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    share_port: bool = False
+    """Several gateway processes serve the same ports on purpose."""
+    registry: str = "127.0.0.1:8010"
+    data_dir: Path = Path(".penstock")
+    """For the last snapshot of the registry and the access log."""
+    auth: str = "off"
+    """`off`: everybody may do everything (loopback only). `keys`: API keys."""
+    api_key: str = ""
+    """For the registry."""
+    insecure: bool = False
+    """Bind to a public address without TLS all the same."""
+    balancer: str = "power_of_two_choices"
+    """Or `round_robin`."""
+    access_log: str = "file"
+    """`file` (DATA/logs/access-PORT.jsonl), `off`, or a path."""
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    limits: AdmissionLimits = field(default_factory=AdmissionLimits)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    trace: TraceConfig = field(default_factory=TraceConfig)
+    lame_duck: float = 1.0
+    """Seconds between NOT_SERVING and the refusal of new calls."""
+    grace: float = 20.0
+    """Seconds for calls in flight when the gateway stops."""
+
+
+async def serve(config: GatewayConfig, stop: Stop) -> int:
+    """Bind, follow the registry, serve until `stop`, drain. Returns the exit status.
+
+    Raises:
+        PortTaken: a port is in use. PublicBind: a public address without protection.
+    """
+    require_courage(config.host, config.insecure, "--host")
+    async with AsyncExitStack() as stack:
+        directory = Directory()
+        balancer = Balancer(config.balancer, Random())
+        stack.push_async_callback(balancer.close)
+        registry = connect(config.registry)
+        stack.push_async_callback(registry.close)
+        resolver = Resolver(registry, directory, config.api_key, config.data_dir / "registry-snapshot.pb", Random())
+        directory.listen(lambda _changed: balancer.update(directory.endpoints()))
+        resolver.load_snapshot()
+
+        services = [PREDICT.full_name, STATUS.full_name]
+        health = ModelHealth(directory, balancer, services)
+        proxy = Proxy(directory, balancer, Admission(config.limits), config.deadlines)
+        gates: list[Gate] = [authentication(directory)] if config.auth == "keys" else []
+        server = build(
+            CallInterceptor(gates, _concerns(config, stack)),
+            [(PREDICT, proxy), (STATUS, StatusServicer(directory))],
+            health=health,
+            reflect=True,
+            max_message_bytes=config.max_message_bytes,
+            share_port=config.share_port,
+            extra={CONTROL.full_name: forwarder(registry, config.api_key)},
+        )
+        port = bind(server, f"{config.host}:{config.grpc_port}", "--grpc-port")
+        listener = listen(config.host, config.http_port, "--http-port", share=config.share_port)
+        http = HttpServer(make_app(lambda: _why_not_ready(directory, stop)), listener)
+        stack.push_async_callback(http.stop)
+
+        _background(stack, resolver.run())
+        _background(stack, _follow(balancer, health))
+        await server.start()
+        await health.start()
+        http_port = listener.getsockname()[1]
+        tell_parent(ready="gateway", grpc=f"{config.host}:{port}", http=f"{config.host}:{http_port}")
+        await stop.requested.wait()
+
+        # Say so first, go on for a moment, then refuse: clients that watch health lose nothing.
+        await health.drain()
+        await unless_forced(stop, asyncio.sleep(config.lame_duck), config.lame_duck + 1)
+        await unless_forced(stop, server.stop(config.grace), config.grace + 1)
+        await server.stop(0)
+    return 0
+
+
+def _concerns(config: GatewayConfig, stack: AsyncExitStack) -> list[Concern]:
+    """Outermost first."""
+    concerns: list[Concern] = []
+    if config.access_log != "off":
+        path = config.data_dir / "logs" / "access.jsonl" if config.access_log == "file" else Path(config.access_log)
+        access_log = AccessLog(path)
+        stack.callback(access_log.close)
+        concerns.append(access_log)
+    tracer = make_tracer(config.trace, "penstock-gateway")
+    if tracer is not None:
+        concerns.append(traced(tracer, config.trace.ratio, default_random()))
+    return concerns
+
+
+def _background(stack: AsyncExitStack, work) -> None:  # type: ignore[no-untyped-def]
+    """Run until the gateway ends; a mistake in it is logged, not swallowed."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_failure)
+    stack.callback(task.cancel)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a background task ended", exc_info=task.exception())
+
+
+async def _follow(balancer: Balancer, health: ModelHealth) -> None:
+    """Health follows every change of the directory and of the connections."""
+    while True:
+        await balancer.changed()
+        await health.refresh()
+
+
+def _why_not_ready(directory: Directory, stop: Stop) -> str:
+    if stop.requested.is_set():
+        return "draining"
+    return "" if directory.known else "the registry has not been reached yet"

@@ -1,0 +1,139 @@
+"""Whether what somebody wants to publish is well formed: names, paths, sizes, bounds. Decisions only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+from ..errors import Violation
+from .names import name_violations, quoted, refuse, version_violations
+from .state import Draft, FileEntry
+
+MAX_FILES = 1000
+MAX_FILE_BYTES = 64 * 1024**3
+MAX_VERSION_BYTES = 256 * 1024**3
+MAX_INSTANCES = 1024
+MAX_LABELS = 64
+MAX_ALIASES = 64
+MAX_QUEUE_DELAY_S = 60.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FORMAT = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+_DEVICE = re.compile(r"[a-z]{1,16}(:[0-9]{1,4})?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def is_sha256(text: str) -> bool:
+    """Whether these are 64 lower case hexadecimal digits."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def check_draft(draft: Draft) -> None:
+    """Raise InvalidArgument with everything that is wrong (16 things at most)."""
+    refuse(
+        chain(
+            name_violations("name", draft.name),
+            version_violations("version", draft.version) if draft.version else (),
+            _aliases(draft),
+            _files(draft.files),
+            _entry(draft),
+            _batching(draft),
+            _labels(draft),
+            instance_violations(draft.instances),
+            device_violations(draft.device),
+        )
+    )
+
+
+def instance_violations(instances: int) -> Iterator[Violation]:
+    """What is wrong with a number of workers; 0 means that it is not said."""
+    if not 0 <= instances <= MAX_INSTANCES:
+        yield Violation("instances", f"{instances} workers: must be from 0 to {MAX_INSTANCES}")
+
+
+def device_violations(device: str) -> Iterator[Violation]:
+    """What is wrong with a device's name; empty means that it is not said."""
+    if device and not _DEVICE.fullmatch(device):
+        yield Violation("device", f"{quoted(device)} is not a device; write auto, cpu, cuda or cuda:1")
+
+
+def _aliases(draft: Draft) -> Iterator[Violation]:
+    if len(draft.aliases) > MAX_ALIASES:
+        yield Violation("aliases", f"{len(draft.aliases)} aliases: at most {MAX_ALIASES}")
+    for index, alias in enumerate(draft.aliases[:MAX_ALIASES]):
+        yield from name_violations(f"aliases[{index}]", alias)
+
+
+def _files(files: tuple[FileEntry, ...]) -> Iterator[Violation]:
+    if not 1 <= len(files) <= MAX_FILES:
+        yield Violation("files", f"{len(files)} files: a version has from 1 to {MAX_FILES}")
+        return
+    if sum(max(file.size, 0) for file in files) > MAX_VERSION_BYTES:
+        yield Violation("files", f"a version has at most {MAX_VERSION_BYTES} bytes")
+    seen: dict[str, int] = {}
+    for index, file in enumerate(files):
+        yield from _file(f"files[{index}]", file)
+        first = seen.setdefault(file.path.casefold(), index)
+        if first != index:
+            text = (
+                f"{quoted(file.path)} is there twice, first as files[{first}] (upper and lower case count as the same)"
+            )
+            yield Violation(f"files[{index}].path", text)
+        elif any(parent in seen for parent in _parents(file.path.casefold())):
+            yield Violation(f"files[{index}].path", f"{quoted(file.path)} lies in a folder that is also a file")
+
+
+def _parents(path: str) -> Iterator[str]:
+    parts = path.split("/")
+    return ("/".join(parts[:length]) for length in range(1, len(parts)))
+
+
+def _file(field: str, file: FileEntry) -> Iterator[Violation]:
+    problem = _path_problem(file.path)
+    if problem:
+        yield Violation(f"{field}.path", f"{quoted(file.path)} {problem}")
+    if not 0 <= file.size <= MAX_FILE_BYTES:
+        yield Violation(f"{field}.size", f"{file.size} bytes: must be from 0 to {MAX_FILE_BYTES}")
+    if not is_sha256(file.sha256):
+        yield Violation(f"{field}.sha256", "must be 64 lower case hexadecimal digits")
+
+
+def _path_problem(path: str) -> str:
+    """Why a worker could not write the file into its folder, and nowhere else; empty if it can."""
+    parts = path.split("/")
+    if not path or len(path.encode()) > 1024 or any(len(part.encode()) > 255 for part in parts):
+        return "is empty or too long (255 bytes for each part, 1,024 for all)"
+    if path.startswith("/") or "\\" in path or _CONTROL.search(path):
+        return "must be relative, with '/' between its parts, without backslashes and control characters"
+    if any(part in ("", ".", "..") for part in parts):
+        return "must not have an empty part, '.' or '..'"
+    return ""
+
+
+def _entry(draft: Draft) -> Iterator[Violation]:
+    if not _FORMAT.fullmatch(draft.format):
+        yield Violation(
+            "format", f"{quoted(draft.format)} is not a format, such as torch_export, torchscript or python"
+        )
+    # `scale.py:Scale` names a class in a file; which formats have classes is the workers' business.
+    names = {draft.entry, draft.entry.rpartition(":")[0]}
+    if not any(file.path in names for file in draft.files):
+        yield Violation("entry", f"{quoted(draft.entry)} is none of the files; name the one to load first")
+
+
+def _batching(draft: Draft) -> Iterator[Violation]:
+    batching = draft.batching
+    for field, value in (("max_batch_size", batching.max_batch_size), ("max_queue_size", batching.max_queue_size)):
+        if value < 0:
+            yield Violation(f"batching.{field}", f"{value} rows: must not be negative")
+    if not 0 <= batching.max_queue_delay_s <= MAX_QUEUE_DELAY_S:
+        text = f"{batching.max_queue_delay_s:g} s: must be from 0 to {MAX_QUEUE_DELAY_S:g} s"
+        yield Violation("batching.max_queue_delay", text)
+
+
+def _labels(draft: Draft) -> Iterator[Violation]:
+    if len(draft.labels) > MAX_LABELS:
+        yield Violation("labels", f"{len(draft.labels)} labels: at most {MAX_LABELS}")
+    if any(not 1 <= len(key) <= 128 or len(value) > 4096 for key, value in draft.labels.items()):
+        yield Violation("labels", "a key has from 1 to 128 characters, a value at most 4,096")

@@ -1,0 +1,173 @@
+"""Between the wire's messages and the registry's values, both ways."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from penstock.v1 import model_pb2
+from penstock.v1 import registry_pb2 as pb
+
+from ..rpc.messages import signature_to_message
+from .state import (
+    AliasChange,
+    Batching,
+    Draft,
+    FileEntry,
+    Key,
+    LoadReport,
+    Manifest,
+    ModelView,
+    State,
+    VersionView,
+    Worker,
+)
+
+_STATES = {int(state) for state in State}
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Unix seconds as a message, to the millisecond."""
+    message = Timestamp()
+    message.FromMilliseconds(round(seconds * 1000))
+    return message
+
+
+def manifest_to_message(manifest: Manifest) -> model_pb2.Manifest:
+    """As it goes on the wire, and into the store."""
+    batching = model_pb2.BatchPolicy(
+        max_batch_size=manifest.batching.max_batch_size, max_queue_size=manifest.batching.max_queue_size
+    )
+    if manifest.batching.max_queue_delay_s:
+        batching.max_queue_delay.FromNanoseconds(round(manifest.batching.max_queue_delay_s * 1e9))
+    return model_pb2.Manifest(
+        name=manifest.name,
+        version=manifest.version,
+        format=manifest.format,
+        entry=manifest.entry,
+        files=[model_pb2.FileEntry(path=f.path, size=f.size, sha256=f.sha256) for f in manifest.files],
+        batching=batching,
+        created=timestamp(manifest.created),
+        labels=manifest.labels,
+    )
+
+
+def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
+    """As it is used inside."""
+    return Manifest(
+        message.name,
+        message.version,
+        message.format,
+        message.entry,
+        _files(message),
+        _batching(message.batching),
+        message.created.ToMilliseconds() / 1000,
+        dict(message.labels),
+    )
+
+
+def _files(message: model_pb2.Manifest | pb.PublishHeader) -> tuple[FileEntry, ...]:
+    return tuple(FileEntry(file.path, file.size, file.sha256) for file in message.files)
+
+
+def _batching(message: model_pb2.BatchPolicy) -> Batching:
+    delay = message.max_queue_delay
+    # Not ToNanoseconds: a caller's message may hold seconds that no timedelta can.
+    return Batching(message.max_batch_size, delay.seconds + delay.nanos / 1e9, message.max_queue_size)
+
+
+def draft_from_message(message: pb.PublishHeader) -> Draft:
+    """What somebody wants to publish; not checked."""
+    return Draft(
+        message.name,
+        message.version,
+        message.format,
+        message.entry,
+        _files(message),
+        _batching(message.batching),
+        dict(message.labels),
+        tuple(message.aliases),
+        message.instances,
+        message.device,
+    )
+
+
+def model_to_message(model: ModelView) -> pb.ModelRecord:
+    """As followers get it."""
+    versions = [_version_to_message(version) for version in model.versions]
+    return pb.ModelRecord(name=model.name, versions=versions, aliases=model.aliases)
+
+
+def _version_to_message(view: VersionView) -> pb.VersionRecord:
+    version = view.version
+    return pb.VersionRecord(
+        manifest=manifest_to_message(version.manifest),
+        signature=signature_to_message(version.signature) if version.signature else None,
+        placement=int(version.placement),  # type: ignore[arg-type]
+        desired_instances=view.desired_instances,
+        device=version.device,
+        state=int(view.state),  # type: ignore[arg-type]
+        load_error=view.load_error,
+    )
+
+
+def worker_to_message(worker: Worker) -> pb.WorkerRecord:
+    """As followers get it, and as it goes into the store."""
+    report = worker.report
+    return pb.WorkerRecord(
+        worker_id=worker.worker_id,
+        epoch=worker.epoch,
+        name=worker.name,
+        version=worker.version,
+        address=worker.address,
+        device=worker.device,
+        state=int(worker.state),  # type: ignore[arg-type]
+        stage=worker.stage,
+        progress=worker.progress,
+        max_batch_size=worker.max_batch_size,
+        pid=worker.pid,
+        report=pb.LoadReport(
+            queued_rows=report.queued_rows, rows=report.rows, batches=report.batches, failures=report.failures
+        ),
+    )
+
+
+def worker_from_message(message: pb.WorkerRecord) -> Worker:
+    """As it is used inside; a state that this release does not know counts as LOADING."""
+    known = int(message.state) in _STATES
+    return Worker(
+        worker_id=message.worker_id,
+        name=message.name,
+        version=message.version,
+        epoch=message.epoch,
+        address=message.address,
+        device=message.device,
+        state=State(message.state) if known else State.LOADING,
+        stage=message.stage,
+        progress=message.progress,
+        max_batch_size=message.max_batch_size,
+        pid=message.pid,
+        report=report_from_message(message.report),
+    )
+
+
+def report_from_message(message: pb.LoadReport) -> LoadReport:
+    """A worker's figures."""
+    return LoadReport(message.queued_rows, message.rows, message.batches, message.failures)
+
+
+def key_to_message(key: Key) -> pb.KeyRecord:
+    """Without the secret, which nobody has any more."""
+    return pb.KeyRecord(
+        key_id=key.key_id, name=key.name, scopes=key.scopes, sha256=key.sha256, created=timestamp(key.created)
+    )
+
+
+def change_to_message(change: AliasChange) -> pb.AliasChange:
+    """One line of an alias's history."""
+    return pb.AliasChange(
+        alias=change.alias,
+        version=change.version,
+        previous_version=change.previous,
+        time=timestamp(change.time),
+        principal=change.principal,
+    )

@@ -1,0 +1,185 @@
+"""The values that the registry knows: models, versions, aliases, workers, keys. No rules, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from ..signature import Signature
+
+STABLE = "stable"
+"""The alias that is meant when a request says nothing; every model has it."""
+
+
+class Placement(IntEnum):
+    """What decides whether a version is loaded. Numbers are those of penstock.v1.Placement."""
+
+    AUTO = 1
+    PINNED = 2
+    UNDEPLOYED = 3
+
+
+class State(IntEnum):
+    """Where a version or a worker is in its life. Numbers are those of penstock.v1.ModelState."""
+
+    START = 1
+    LOADING = 2
+    AVAILABLE = 3
+    UNLOADING = 4
+    END = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a version; `path` is relative with '/' between its parts, `size` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How a worker joins requests; 0 everywhere means the worker's default."""
+
+    max_batch_size: int = 0
+    max_queue_delay_s: float = 0.0
+    max_queue_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a published version consists of. It never changes."""
+
+    name: str
+    version: int
+    format: str
+    entry: str
+    files: tuple[FileEntry, ...]
+    batching: Batching = Batching()
+    created: float = 0.0
+    """Unix time in seconds, whole milliseconds."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What somebody wants to publish."""
+
+    name: str
+    version: int
+    """0: one more than the greatest so far."""
+    format: str
+    entry: str
+    files: tuple[FileEntry, ...]
+    batching: Batching = Batching()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    instances: int = 0
+    """0: one."""
+    device: str = ""
+    """Empty: `auto`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version, with what operators and workers added to it."""
+
+    manifest: Manifest
+    signature: Signature | None = None
+    """None until a worker has loaded it once."""
+    placement: Placement = Placement.AUTO
+    instances: int = 1
+    device: str = "auto"
+
+    @property
+    def number(self) -> int:
+        """The version's number."""
+        return self.manifest.version
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """What an alias meant from `time` (unix seconds) on, and before. 0: nothing."""
+
+    alias: str
+    version: int
+    previous: int
+    time: float
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model with all its versions."""
+
+    name: str
+    versions: tuple[Version, ...] = ()
+    """In the order of their publication: the last one is the newest, whatever its number."""
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    changes: tuple[AliasChange, ...] = ()
+    """The oldest first; see `rules.remembered` for how many."""
+
+    def version(self, number: int) -> Version | None:
+        """The version of that number."""
+        return next((v for v in self.versions if v.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """A worker's own figures, counted since it began, except for the rows that wait now."""
+
+    queued_rows: int = 0
+    rows: int = 0
+    batches: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker: loading (epoch 0), or with a lease."""
+
+    worker_id: str
+    name: str
+    version: int
+    epoch: int = 0
+    address: str = ""
+    device: str = ""
+    state: State = State.LOADING
+    stage: str = ""
+    progress: float = 0.0
+    max_batch_size: int = 0
+    pid: int = 0
+    report: LoadReport = LoadReport()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is stored of an API key; `created` in unix seconds."""
+
+    key_id: str
+    name: str
+    scopes: tuple[str, ...]
+    sha256: bytes
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """A version with what follows from the rules and the workers."""
+
+    version: Version
+    desired_instances: int
+    state: State
+    load_error: str
+    """Why the last load failed; empty: it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model as followers see it."""
+
+    name: str
+    versions: tuple[VersionView, ...]
+    aliases: Mapping[str, int]

@@ -1,0 +1,194 @@
+"""Keep the workers that the registry asks for: start, stop, replace what has died."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .child import Child
+from .plan import Crashes, Key, Running, Start, Want, plan
+from .registry_follower import RegistryFollower
+
+EXIT_LOAD_FAILED = 3
+"""What a worker's exit status is when the model does not load (worker.serve has the same)."""
+
+log = logging.getLogger("penstock.supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """How workers are started."""
+
+    registry: str
+    data_dir: Path
+    run_dir: Path
+    """For the workers' sockets: short, and open to this user only."""
+    environment: Mapping[str, str]
+    spare: bool = True
+    """Keep one process that has imported torch already, so that a start or a replacement is quick."""
+    grace: float = 25.0
+    """Seconds for a worker to drain."""
+    threads: int = 0
+    """Passed on to workers."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    child: Child
+    start: Start
+    stopping: bool = False
+    ready: bool = False
+
+
+class Fleet:
+    """All workers of this host. `run` follows the registry until cancelled; `stop` drains what is left."""
+
+    def __init__(self, config: FleetConfig, follower: RegistryFollower) -> None:
+        self._config = config
+        self._follower = follower
+        self._workers: dict[str, _Worker] = {}
+        self._crashes: dict[Key, Crashes] = {}
+        self._not_before: dict[Key, float] = {}
+        self._spare: Child | None = None
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Compare and act after every change of the registry, every exit, and every wait that is over."""
+        self._follower.on_change(self._wake.set)
+        self._keep_spare()
+        while True:
+            self._wake.clear()
+            if self._follower.known:
+                await self._reconcile()
+            await self._wake.wait()
+
+    async def _reconcile(self) -> None:
+        wants = {(want.name, want.version): want for want in self._follower.wants()}
+        for key in self._crashes.keys() - wants.keys():  # not wanted any longer: a later wish begins anew
+            del self._crashes[key]
+            self._not_before.pop(key, None)
+        todo = plan(self._startable(wants), self._running())
+        for worker_id in todo.stop:
+            self._stop_worker(worker_id)
+        for start in todo.start:
+            await self._start_worker(start)
+
+    def _startable(self, wants: Mapping[Key, Want]) -> list[Want]:
+        """What is wanted, but no new starts of what is broken or must wait."""
+        now = asyncio.get_running_loop().time()
+        found = []
+        for key, want in wants.items():
+            crashes = self._crashes.get(key)
+            if (crashes and crashes.broken) or self._not_before.get(key, 0.0) > now:
+                running = sum((w.start.name, w.start.version) == key and not w.stopping for w in self._workers.values())
+                want = Want(want.name, want.version, min(want.instances, running), want.device)
+            found.append(want)
+        return found
+
+    def _running(self) -> list[Running]:
+        return [
+            Running(id_, w.start.name, w.start.version, w.start.index, w.stopping or self._follower.is_leaving(id_))
+            for id_, w in self._workers.items()
+        ]
+
+    async def _start_worker(self, start: Start) -> None:
+        worker_id = f"{start.name}-{start.version}-{secrets.token_hex(4)}"
+        child, self._spare = self._spare, None
+        if child is None or child.exit_status is not None:
+            child = await self._new_child()
+        self._workers[worker_id] = worker = _Worker(child, start)
+        await child.tell(
+            {
+                "name": start.name,
+                "version": start.version,
+                "worker_id": worker_id,
+                "listen": f"unix:{self._config.run_dir}/{secrets.token_hex(6)}.sock",
+                "cache_dir": str(self._config.data_dir / "cache"),
+                "registry": self._config.registry,
+                "device": start.device,
+                "index": start.index,
+                "threads": self._config.threads,
+            }
+        )
+        log.info("started worker %s (pid %d)", worker_id, child.pid)
+        self._task(self._watch_ready(worker))
+        self._task(self._watch_end(worker_id, worker))
+
+    async def _new_child(self) -> Child:
+        return await Child.start("worker", ["worker", "--assigned"], self._config.environment)
+
+    async def _watch_ready(self, worker: _Worker) -> None:
+        worker.ready = await worker.child.ready() is not None
+        self._keep_spare()  # only now: before, it would take the new worker's processor
+
+    def _keep_spare(self) -> None:
+        if self._config.spare and self._spare is None:
+            self._task(self._make_spare())
+
+    async def _make_spare(self) -> None:
+        child = await self._new_child()
+        if self._spare is None:
+            self._spare = child
+        else:
+            await child.stop(1.0)
+
+    async def _watch_end(self, worker_id: str, worker: _Worker) -> None:
+        """Clean up after a worker; if it was not told to end, decide when the next one starts."""
+        status = await worker.child.wait()
+        del self._workers[worker_id]
+        key = (worker.start.name, worker.start.version)
+        if not worker.stopping and status != 0:
+            await self._crashed(worker_id, worker, key, status)
+        await self._follower.revoke(worker_id)
+        self._wake.set()
+
+    async def _crashed(self, worker_id: str, worker: _Worker, key: Key, status: int) -> None:
+        now = asyncio.get_running_loop().time()
+        load_failed = status == EXIT_LOAD_FAILED
+        crashes = self._crashes.setdefault(key, Crashes())
+        delay = crashes.note(now, load_failed=load_failed)
+        self._not_before[key] = now + delay
+        asyncio.get_running_loop().call_later(delay, self._wake.set)
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        log.warning("worker %s %s%s", worker_id, how, "; it is left alone now" if crashes.broken else "")
+        if crashes.broken:
+            text = f"its worker {how}, and so did {len(crashes.times) - 1} before it; deploy it again to try again"
+            await self._follower.report_failure(worker_id, *key, text)
+        elif not worker.ready and not load_failed:
+            await self._follower.report_failure(worker_id, *key, f"its worker {how} while loading")
+
+    def _stop_worker(self, worker_id: str) -> None:
+        worker = self._workers[worker_id]
+        worker.stopping = True
+        log.info("stopping worker %s", worker_id)
+        self._task(_ended(worker.child.stop(self._config.grace)))
+
+    async def stop(self) -> None:
+        """Drain all workers at once, and end the spare."""
+        for worker_id, worker in list(self._workers.items()):
+            if not worker.stopping:
+                self._stop_worker(worker_id)
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            await spare.stop(1.0)
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    def hurry(self) -> None:
+        """Have all workers give up what they still hold."""
+        for worker in self._workers.values():
+            worker.child.hurry()
+
+    def _task(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _ended(stopping: Awaitable[int]) -> None:
+    await stopping

@@ -1,0 +1,96 @@
+"""What the supervisor hears from the registry, and says to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import grpc
+import grpc.aio
+
+from penstock.v1 import model_pb2
+from penstock.v1 import registry_pb2 as pb
+from penstock.v1.registry_pb2_grpc import RegistryServiceStub
+
+from .plan import Want
+
+_TIMEOUT = 2.0
+_RECONNECT = 0.2
+"""Seconds: the registry is a child on the same host, and is back at once."""
+
+log = logging.getLogger("penstock.supervisor")
+
+
+class RegistryFollower:
+    """Follows the watch stream until cancelled; keeps the last known wishes when the registry is gone."""
+
+    def __init__(self, channel: grpc.aio.Channel, api_key: str) -> None:
+        self._stub = RegistryServiceStub(channel)
+        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+        self._models: dict[str, pb.ModelRecord] = {}
+        self._workers: dict[str, pb.WorkerRecord] = {}
+        self._listener: Callable[[], None] = lambda: None
+        self.known = False
+        """Whether the registry was ever heard."""
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call this after every change."""
+        self._listener = listener
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        while True:
+            try:
+                async for change in self._stub.Watch(pb.WatchRequest(), metadata=self._metadata):
+                    self._apply(change)
+            except grpc.aio.AioRpcError as error:
+                log.warning("the registry cannot be followed (%s)", error.code().name)
+            await asyncio.sleep(_RECONNECT)
+
+    def _apply(self, change: pb.WatchResponse) -> None:
+        if change.snapshot:
+            self._models, self._workers = {}, {}
+        self._models |= {model.name: model for model in change.models}
+        self._workers |= {worker.worker_id: worker for worker in change.workers}
+        for worker_id in change.removed_workers:
+            self._workers.pop(worker_id, None)
+        self.known = True
+        self._listener()
+
+    def wants(self) -> list[Want]:
+        """Every version of which there should be a worker."""
+        return [
+            Want(name, version.manifest.version, version.desired_instances, version.device)
+            for name, model in self._models.items()
+            for version in model.versions
+            if version.desired_instances
+        ]
+
+    def is_leaving(self, worker_id: str) -> bool:
+        """Whether a worker drains."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and worker.state == model_pb2.MODEL_STATE_UNLOADING
+
+    async def revoke(self, worker_id: str) -> None:
+        """A worker's process is gone: its lease need not be waited for."""
+        await self._say(
+            self._stub.RevokeLease(
+                pb.RevokeLeaseRequest(worker_id=worker_id), timeout=_TIMEOUT, metadata=self._metadata
+            )
+        )
+
+    async def report_failure(self, worker_id: str, name: str, version: int, error: str) -> None:
+        """A worker could not say itself that the load failed."""
+        worker = pb.WorkerRecord(worker_id=worker_id, name=name, version=version, state=model_pb2.MODEL_STATE_END)
+        await self._say(
+            self._stub.ReportLoad(
+                pb.ReportLoadRequest(worker=worker, error=error), timeout=_TIMEOUT, metadata=self._metadata
+            )
+        )
+
+    async def _say(self, call: Awaitable[object]) -> None:
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            log.warning("the registry did not hear it (%s); leases end by themselves", error.code().name)

@@ -1,0 +1,209 @@
+"""The life of `penstock up`: registry first, then gateways and workers; and the other way round at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..rpc.channel import connect
+from ..rpc.lifecycle import Stop
+from ..rpc.ports import require_courage, reserve
+from .child import Child
+from .fleet import Fleet, FleetConfig
+from .plan import Crashes
+from .registry_follower import RegistryFollower
+
+log = logging.getLogger("penstock.supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class UpConfig:
+    """Everything on one host."""
+
+    data_dir: Path = Path(".penstock")
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    registry_port: int = 8010
+    gateways: int = 1
+    auth: str = "off"
+    insecure: bool = False
+    spare: bool = True
+    grace: float = 25.0
+    """Seconds for each stage of the stop: gateways, then workers, then the registry."""
+    threads: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Settings for the children, as PENSTOCK_… variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where things are, once they are ready."""
+
+    grpc: str
+    http: str
+    registry: str
+
+
+class _Kept:
+    """A server that is started again when it ends; until `stop`."""
+
+    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._environment = environment
+        self._child: Child | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready; after that it is kept.
+
+        Raises:
+            ChildFailed: it ended before it was ready; its own message is on stderr.
+        """
+        self._child = await Child.start(self.name, self._arguments, self._environment)
+        if await self._child.ready() is None:
+            status = await self._child.wait()
+            raise ChildFailed(f"the {self.name} did not start (status {status}); its message stands above")
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        crashes, loop = Crashes(), asyncio.get_running_loop()
+        while self._child is not None:
+            status = await self._child.wait()
+            delay = crashes.note(loop.time())
+            log.warning("the %s ended with status %d; starting it again in %.2f s", self.name, status, delay)
+            await asyncio.sleep(delay)
+            self._child = await Child.start(self.name, self._arguments, self._environment)
+
+    def hurry(self) -> None:
+        """Have it give up what it still holds."""
+        if self._child is not None:
+            self._child.hurry()
+
+    async def stop(self, grace: float) -> None:
+        """End it for good."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._child is not None:
+            await self._child.stop(grace)
+
+
+class ChildFailed(Exception):
+    """A server did not come up."""
+
+
+async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], None]) -> int:
+    """Run everything until `stop`. Returns the exit status.
+
+    Args:
+        config: what to run.
+        stop: the first request drains in order, the second ends at once.
+        on_ready: called once, when requests can be answered.
+
+    Raises:
+        PortTaken, PublicBind, ChildFailed: it cannot be run like this.
+    """
+    require_courage(config.host, config.insecure, "--host")
+    addresses = Addresses(
+        grpc=f"{config.host}:{reserve(config.host, config.grpc_port, '--grpc-port')}",
+        http=f"{config.host}:{reserve(config.host, config.http_port, '--http-port')}",
+        registry=f"127.0.0.1:{reserve('127.0.0.1', config.registry_port, '--registry-port')}",
+    )
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        run_dir = Path(tempfile.mkdtemp(prefix="penstock-"))
+        stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        registry = _Kept("registry", _registry_arguments(config, addresses), config.environment)
+        stack.push_async_callback(registry.stop, config.grace)
+        await registry.start()
+
+        api_key = _admin_key(config)
+        environment = {**config.environment, **({"PENSTOCK_API_KEY": api_key} if api_key else {})}
+        channel = connect(addresses.registry)
+        stack.push_async_callback(channel.close)
+        follower = RegistryFollower(channel, api_key)
+        fleet = Fleet(_fleet_config(config, addresses, run_dir, environment), follower)
+        stack.push_async_callback(fleet.stop)
+        _background(stack, follower.run())
+        _background(stack, fleet.run())
+
+        gateways = [
+            _Kept("gateway", _gateway_arguments(config, addresses), environment) for _ in range(config.gateways)
+        ]
+        for gateway in gateways:
+            stack.push_async_callback(gateway.stop, config.grace)
+        await asyncio.gather(*(gateway.start() for gateway in gateways))
+        on_ready(addresses)
+        await stop.requested.wait()
+        _background(stack, _hurry_when_forced(stop, [*gateways, fleet, registry]))
+        await asyncio.gather(*(gateway.stop(config.grace) for gateway in gateways))
+    return 0
+
+
+async def _hurry_when_forced(stop: Stop, children: Sequence[_Kept | Fleet]) -> None:
+    await stop.forced.wait()
+    for child in children:
+        child.hurry()
+
+
+def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run until the end; a mistake in it is logged, not swallowed."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_failure)
+    stack.callback(task.cancel)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a background task ended", exc_info=task.exception())
+
+
+def _admin_key(config: UpConfig) -> str:
+    """The key with which Penstock's own processes call the registry; the registry has written it."""
+    return (config.data_dir / "admin.key").read_text().strip() if config.auth == "keys" else ""
+
+
+def _registry_arguments(config: UpConfig, addresses: Addresses) -> list[str]:
+    host, _, port = addresses.registry.rpartition(":")
+    return [
+        "registry",
+        f"--data-dir={config.data_dir}",
+        f"--registry-host={host}",
+        f"--registry-port={port}",
+        f"--auth={config.auth}",
+    ]
+
+
+def _gateway_arguments(config: UpConfig, addresses: Addresses) -> list[str]:
+    return [
+        "gateway",
+        f"--data-dir={config.data_dir}",
+        f"--host={config.host}",
+        f"--grpc-port={addresses.grpc.rpartition(':')[2]}",
+        f"--http-port={addresses.http.rpartition(':')[2]}",
+        f"--registry={addresses.registry}",
+        f"--auth={config.auth}",
+        *(["--share-port"] if config.gateways > 1 else []),
+        *(["--insecure"] if config.insecure else []),
+    ]
+
+
+def _fleet_config(config: UpConfig, addresses: Addresses, run_dir: Path, environment: Mapping[str, str]) -> FleetConfig:
+    return FleetConfig(
+        registry=addresses.registry,
+        data_dir=config.data_dir,
+        run_dir=run_dir,
+        environment=environment,
+        spare=config.spare,
+        grace=config.grace,
+        threads=config.threads,
+    )

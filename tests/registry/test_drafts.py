@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from penstock.errors import InvalidArgument
+from penstock.registry.drafts import MAX_FILE_BYTES, check_draft
+from penstock.registry.state import Batching, Draft, FileEntry
+
+from .conftest import draft
+
+DIGEST = "ab" * 32
+
+
+def fields_refused(bad: Draft) -> list[str]:
+    with pytest.raises(InvalidArgument) as caught:
+        check_draft(bad)
+    return [violation.field for violation in caught.value.violations]
+
+
+def test_a_good_draft_passes() -> None:
+    check_draft(draft(aliases=("canary",), instances=2, device="cuda:1", labels={"git": "abc"}))
+
+
+def test_a_class_in_a_file_is_an_entry() -> None:
+    files = (FileEntry("pkg/scale.py", 3, DIGEST),)
+    check_draft(Draft("scale", 0, "python", "pkg/scale.py:Scale", files))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../b",
+        "a/./b",
+        "a//b",
+        "a/",
+        ".",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "x" * 256,
+        "d/" * 600 + "x",
+    ],
+)
+def test_a_path_that_could_leave_the_versions_folder_is_refused(path: str) -> None:
+    good = FileEntry("model.pt2", 1, DIGEST)
+    bad = replace(draft(), files=(good, FileEntry(path, 1, DIGEST)))
+    assert fields_refused(bad) == ["files[1].path"]
+
+
+@pytest.mark.parametrize("paths", [("a", "a"), ("Model.pt2", "model.PT2"), ("a", "a/b")])
+def test_paths_that_clash_are_refused(paths: tuple[str, str]) -> None:
+    files = tuple(FileEntry(path, 1, DIGEST) for path in paths)
+    assert fields_refused(replace(draft(), entry=paths[0], files=files)) == ["files[1].path"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "Bad"}, "name"),
+        ({"version": -1}, "version"),
+        ({"format": ""}, "format"),
+        ({"entry": "other.pt2"}, "entry"),
+        ({"files": ()}, "files"),
+        ({"files": tuple(FileEntry(f"f{i}", 1, DIGEST) for i in range(1001)), "entry": "f0"}, "files"),
+        ({"files": (FileEntry("model.pt2", -1, DIGEST),)}, "files[0].size"),
+        ({"files": (FileEntry("model.pt2", MAX_FILE_BYTES + 1, DIGEST),)}, "files[0].size"),
+        ({"files": (FileEntry("model.pt2", 1, "AB" * 32),)}, "files[0].sha256"),
+        ({"batching": Batching(max_batch_size=-1)}, "batching.max_batch_size"),
+        ({"batching": Batching(max_queue_size=-1)}, "batching.max_queue_size"),
+        ({"batching": Batching(max_queue_delay_s=61)}, "batching.max_queue_delay"),
+        ({"labels": {"": "x"}}, "labels"),
+        ({"aliases": ("good", "..")}, "aliases[1]"),
+        ({"instances": -1}, "instances"),
+        ({"device": "gpu zero"}, "device"),
+    ],
+)
+def test_a_bad_field_is_named(change: dict[str, object], field: str) -> None:
+    assert field in fields_refused(replace(draft(), **change))  # type: ignore[arg-type]
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    assert fields_refused(replace(draft(), name="..", instances=-1, device="?")) == ["name", "instances", "device"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ..config import Settings, load, to_environment
+from ..config import BadSetting, Settings, load, to_environment
 from ..rpc.lifecycle import READY_FD, die_with_parent, run, set_up_logging
 from ..telemetry import TraceConfig
 from .options import Config, DataDir
@@ -132,7 +132,11 @@ def registry(
         keep_warm=chosen.keep_warm,
         insecure=chosen.insecure,
     )
-    raise typer.Exit(run(lambda stop: serve(plan, stop)))
+    try:
+        status = run(lambda stop: serve(plan, stop))
+    except ValueError as error:  # a configuration or a data folder that cannot be used; the message says how to mend it
+        raise BadSetting(str(error)) from None
+    raise typer.Exit(status)
 
 
 def gateway(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 from grpc_health.v1 import health, health_pb2
 
 from .balancer import Balancer
 from .directory import Directory
 from .peek import DEFAULT_ALIAS
+from .wire import wrap
+
+HEALTH = "grpc.health.v1.Health"
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class ModelHealth(health.aio.HealthServicer):
-    """The library's servicer, kept in step with the directory; and List, which the library does not have.
+    """The library's servicer, kept in step with the directory; and List, which old releases of the library lack.
 
     A model is SERVING when a worker of the version that its alias `stable` means is connected.
     """
@@ -53,8 +57,20 @@ class ModelHealth(health.aio.HealthServicer):
             self._statuses[service] = status
             await self.set(service, status)
 
-    async def List(self, _request: Any, _context: object) -> Any:
-        """All statuses at once."""
-        messages: Any = health_pb2  # the published type stubs do not know List yet
-        statuses = {name: health_pb2.HealthCheckResponse(status=s) for name, s in self._statuses.items()}
-        return messages.HealthListResponse(statuses=statuses)
+    async def list_all(self, _request: bytes, _context: object) -> bytes:
+        """All statuses at once, as the bytes of a HealthListResponse: a map of HealthCheckResponse in field 1."""
+        statuses = ((name, health_pb2.HealthCheckResponse(status=s)) for name, s in self._statuses.items())
+        entries = (wrap(1, name.encode()) + wrap(2, message.SerializeToString()) for name, message in statuses)
+        return b"".join(wrap(1, entry) for entry in entries)
+
+
+def health_handler(servicer: ModelHealth) -> grpc.GenericRpcHandler:
+    """Check, Watch and List of grpc.health.v1."""
+    read = health_pb2.HealthCheckRequest.FromString
+    write = health_pb2.HealthCheckResponse.SerializeToString
+    methods: dict[str, Any] = {
+        "Check": grpc.unary_unary_rpc_method_handler(servicer.Check, read, write),
+        "Watch": grpc.unary_stream_rpc_method_handler(servicer.Watch, read, write),
+        "List": grpc.unary_unary_rpc_method_handler(servicer.list_all),
+    }
+    return grpc.method_handlers_generic_handler(HEALTH, methods)

@@ -11,6 +11,7 @@ from ..rpc.access import Access, authenticate, check
 from ..rpc.call import Call, Gate
 from ..rpc.service import paths
 from .directory import Directory
+from .health import HEALTH
 
 _SERVICES = (
     # Probes send no credentials (Kubernetes); they learn SERVING or NOT_SERVING and nothing else.
@@ -20,10 +21,16 @@ _SERVICES = (
     (model_status_pb2.DESCRIPTOR.services_by_name["ModelStatusService"], Access.AUTHENTICATED),
     (registry_pb2.DESCRIPTOR.services_by_name["RegistryService"], Access.ADMIN),
 )
-RULES: dict[str, Access] = {path: access for service, access in _SERVICES for path in paths(service)} | {
-    f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": Access.AUTHENTICATED
-    for version in ("v1", "v1alpha")
-}
+RULES: dict[str, Access] = (
+    {path: access for service, access in _SERVICES for path in paths(service)}
+    | {
+        f"/{HEALTH}/List": Access.PUBLIC,  # old releases of the library's descriptor lack it
+    }
+    | {
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": Access.AUTHENTICATED
+        for version in ("v1", "v1alpha")
+    }
+)
 
 
 def authentication(directory: Directory) -> Gate:

@@ -25,7 +25,7 @@ from .balancer import Balancer
 from .directory import Directory
 from .forward import SERVICE as CONTROL
 from .forward import forwarder
-from .health import ModelHealth
+from .health import HEALTH, ModelHealth, health_handler
 from .http import HttpServer, make_app
 from .proxy import Deadlines, Proxy
 from .resolver import Resolver
@@ -94,11 +94,10 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         server = build(
             CallInterceptor(gates, _concerns(config, stack)),
             [(PREDICT, proxy), (STATUS, StatusServicer(directory))],
-            health=health,
             reflect=True,
             max_message_bytes=config.max_message_bytes,
             share_port=config.share_port,
-            extra={CONTROL.full_name: forwarder(registry, config.api_key)},
+            extra={HEALTH: health_handler(health), CONTROL.full_name: forwarder(registry, config.api_key)},
         )
         port = bind(server, f"{config.host}:{config.grpc_port}", "--grpc-port")
         listener = listen(config.host, config.http_port, "--http-port", share=config.share_port)

@@ -58,7 +58,9 @@ def server_options(max_message_bytes: int = MAX_MESSAGE_BYTES, *, share_port: bo
         # C-core refuses calls at random once 1,000 wait to be picked up; our own bounds answer with a reason.
         ("grpc.server.max_pending_requests", 100_000),
         ("grpc.server.max_pending_requests_hard_limit", 200_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 500),  # else the keepalive of our own clients is a strike
+        # Else the keepalive of our own clients is a strike, and on an idle connection always.
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.server_handshake_timeout_ms", 10_000),
         *_METADATA,
     )

@@ -46,6 +46,7 @@ def set_up_logging(process: str, level: str = "INFO") -> None:
     else:
         handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def die_with_parent() -> None:

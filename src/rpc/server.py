@@ -7,23 +7,18 @@ from collections.abc import Iterable, Mapping
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .channel import MAX_MESSAGE_BYTES, server_options
 from .interceptor import CallInterceptor
 from .ports import PortTaken, holders
+from .reflection import reflection_handlers
 from .service import handlers
-
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 
 def build(
     interceptor: CallInterceptor,
     services: Iterable[tuple[ServiceDescriptor, object]],
     *,
-    health: health_pb2_grpc.HealthServicer | None = None,
     reflect: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     share_port: bool = False,
@@ -34,7 +29,6 @@ def build(
     Args:
         interceptor: around every call.
         services: descriptor and servicer (see `service.handlers`).
-        health: a servicer of grpc.health.v1, of the library's kind.
         reflect: also serve reflection (v1 and v1alpha) of these services.
         max_message_bytes: the greatest request.
         share_port: several processes serve one port on purpose.
@@ -46,25 +40,10 @@ def build(
     )
     server.add_generic_rpc_handlers([handlers(descriptor, servicer) for descriptor, servicer in services])
     server.add_generic_rpc_handlers(list((extra or {}).values()))
-    names = [descriptor.full_name for descriptor, _ in services] + list(extra or {})
-    if health is not None:
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        names.append(HEALTH.full_name)
     if reflect:
-        server.add_generic_rpc_handlers(_reflection(names))
+        names = [descriptor.full_name for descriptor, _ in services] + list(extra or {})
+        server.add_generic_rpc_handlers(reflection_handlers(names))
     return server
-
-
-def _reflection(names: list[str]) -> list[grpc.GenericRpcHandler]:
-    """Both versions of the protocol: their messages are the same on the wire, the library registers only v1alpha."""
-    reflections = [f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha")]
-    servicer = ReflectionServicer([*names, *reflections])
-    method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        reflection_pb2.ServerReflectionRequest.FromString,
-        reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in reflections]
 
 
 def bind(server: grpc.aio.Server, address: str, setting: str) -> int:

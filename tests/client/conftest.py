@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 import pytest
 
 from penstock import errors
@@ -145,10 +144,9 @@ class Statuses:
 
 @dataclass(frozen=True)
 class Served:
-    """A running server: its addresses and what answers."""
+    """A running server: its address and what answers."""
 
     address: str
-    secure: str
     echo: Echo
     statuses: Statuses
 
@@ -158,9 +156,8 @@ async def served() -> AsyncIterator[Served]:
     echo, statuses = Echo(), Statuses()
     server = build(CallInterceptor(), [(PREDICT, echo), (STATUS, statuses)])
     port = bind(server, "127.0.0.1:0", "--grpc-port")
-    secure = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
     await server.start()
-    yield Served(f"127.0.0.1:{port}", f"127.0.0.1:{secure}", echo, statuses)
+    yield Served(f"127.0.0.1:{port}", echo, statuses)
     await server.stop(None)
 
 

@@ -125,10 +125,14 @@ async def test_other_errors_are_not_asked_again(connect: Any, served: Any) -> No
     assert len(served.echo.requests) == 1
 
 
-async def test_with_credentials_the_connection_is_secure(connect: Any, served: Any) -> None:
-    await connect(served.secure, credentials=grpc.local_channel_credentials()).predict("echo", X)
+async def test_with_credentials_the_connection_is_never_plain(connect: Any, served: Any) -> None:
     with pytest.raises(errors.Unavailable):
-        await connect(served.secure).predict("echo", X)
+        await connect(credentials=grpc.ssl_channel_credentials()).predict("echo", X, timeout=10)
+    assert not served.echo.calls
+
+
+async def test_local_credentials_are_those_of_one_machine(connect: Any) -> None:
+    assert (await connect(credentials=grpc.local_channel_credentials()).predict("echo", X)).version == 3
 
 
 async def test_options_of_the_channel_stand_instead_of_ours(connect: Any) -> None:

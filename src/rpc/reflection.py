@@ -64,7 +64,8 @@ def _reflection_v1() -> descriptor_pb2.FileDescriptorProto:
     file.name, file.package = "grpc/reflection/v1/reflection.proto", _V1
     for message in file.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(f".{_ALPHA}.", f".{_V1}.")
+            if field.type_name:
+                field.type_name = field.type_name.replace(f".{_ALPHA}.", f".{_V1}.")
     for method in file.service[0].method:
         method.input_type = method.input_type.replace(f".{_ALPHA}.", f".{_V1}.")
         method.output_type = method.output_type.replace(f".{_ALPHA}.", f".{_V1}.")

@@ -27,7 +27,7 @@ $(VENV)/.done: pyproject.toml
 setup: $(VENV)/.done .path/penstock ## build .venv with everything that the other targets need
 
 demo: setup ## train, publish and serve a model on real scans, move an alias under load, stop
-	$(BIN)/python scripts/demo.py --data-dir $(DATA)
+	cd scripts && ../$(BIN)/python -m demo --data-dir ../$(DATA)
 
 up: setup ## serve what the demo published until Ctrl-C
 	$(BIN)/penstock up --data-dir $(DATA)

@@ -10,7 +10,7 @@ DATA    ?= .demo/data
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check protos protos-check bench clean
+.PHONY: help setup tools demo up test check protos protos-check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,10 @@ $(VENV)/.done: pyproject.toml
 
 setup: $(VENV)/.done .path/penstock ## build .venv with everything that the other targets need
 
+tools: ## install what a few tests need besides (the Go toolchain, on Debian as root)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends golang-go golang-google-grpc-dev golang-google-protobuf-dev protoc-gen-go protoc-gen-go-grpc
+
 demo: setup ## train, publish and serve a model on real scans, move an alias under load, stop
 	cd scripts && ../$(BIN)/python -m demo --data-dir ../$(DATA)
 
@@ -38,6 +42,7 @@ test: setup ## run all tests
 check: setup protos-check ## style, types, layering, and whether the stubs are up to date
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench
 	$(BIN)/lint-imports
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code
 
@@ -50,7 +55,7 @@ protos-check: setup ## fail when src/v1 is not what protos/ makes
 	$(BIN)/python scripts/protos_check.py $(PROTOS)
 
 bench: setup ## CPU and latency per request, as ratios against a bare echo server
-	$(BIN)/python scripts/bench.py
+	cd scripts && ../$(BIN)/python -m bench
 
 clean: ## remove everything that make has built
 	rm -rf $(VENV) .path .demo build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

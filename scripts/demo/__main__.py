@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from penstock.testing import Server, running
+
 from .digits import MAX_BATCH, Split, classify, export, load_splits, train
 from .load import Tally, send
-from .server import Server, is_free, running
 
 DEFAULT_PORTS = (8001, 8000, 8010)
 ANSWERS_AFTER_THE_MOVE = 2000
@@ -38,7 +40,7 @@ def main() -> int:
         export(model, data_dir / f"digits-{number}.pt2")
     here = [classify(model, held_out) for model in models]
 
-    with running(data_dir, ports) as server:
+    with running(data_dir, ports=ports) as server:
         _step(f"penstock up serves gRPC on {server.grpc}; publishing digits-1.pt2")
         server.command("publish", "digits", str(data_dir / "digits-1.pt2"))
         same = _serve_held_out(server, held_out, here[0])
@@ -50,6 +52,12 @@ def main() -> int:
         f"stopped cleanly; all this took {time.perf_counter() - began:.0f} s. `make up` serves the same models again."
     )
     return 0 if same and not failed else 1
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _step(text: str) -> None:
@@ -113,7 +121,7 @@ async def _change_version(server: Server, path: Path, split: Split, here: list[n
     print(f"   {tally.answered} answered ({by_version}), {len(tally.failures)} failed, {wrong} wrong")
     for failure in tally.failures[:3]:
         print(f"   {failure}")
-    return len(tally.failures) + wrong + (2 not in tally.versions)
+    return len(tally.failures) + int(wrong) + (2 not in tally.versions)
 
 
 if __name__ == "__main__":

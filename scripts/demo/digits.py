@@ -59,7 +59,7 @@ def train(split: Split, *, seed: int, epochs: int) -> DigitsCNN:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
     for _ in range(epochs):
-        for rows in torch.randperm(len(images)).split(64):
+        for rows in torch.split(torch.randperm(len(images)), 64):
             loss = nn.functional.cross_entropy(model(images[rows])["logits"], labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from penstock.v1 import registry_pb2 as pb
 
-from ..client import ModelStatus
 from ..errors import FailedPrecondition
 from .control import TIMEOUT, Control, control
 from .options import Address, ApiKey, Format, Output, Version, client
 from .output import out, print_json, print_rows
 from .wait import wait_until_available
+
+if TYPE_CHECKING:
+    from ..client import ModelStatus
 
 Name = Annotated[str, typer.Argument(help="The model's name.")]
 Wait = Annotated[float, typer.Option("--timeout", help="Seconds to wait until the version is AVAILABLE.")]

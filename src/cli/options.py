@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..client import Client
 from ..config import Settings, load
+
+if TYPE_CHECKING:
+    from ..client import Client  # brings in numpy, which the servers that this command line starts never import
 
 
 class Format(StrEnum):
@@ -35,5 +37,7 @@ def settings(config: Path | None = None, **flags: Any) -> Settings:
 
 def client(address: str | None, api_key: str | None, timeout: float = 30.0) -> Client:
     """A client for a command; to be used in a `with` block."""
+    from ..client import Client
+
     chosen = settings(address=address, api_key=api_key)
     return Client(chosen.address, api_key=chosen.api_key or None, timeout=timeout, retries=2)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ..client import StatusChange, VersionStatus
 from ..errors import DeadlineExceeded, ModelLoadFailed
 from .options import client
 from .output import progress
+
+if TYPE_CHECKING:
+    from ..client import StatusChange, VersionStatus
 
 
 def wait_until_available(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> None:

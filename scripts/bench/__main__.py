@@ -1,7 +1,7 @@
 """CPU per request and added latency, each as a ratio against a bare echo server measured in the same run.
 
-The figure that holds on a noisy machine is CPU time of the server processes per request; rounds are interleaved with the
-bare server's and the median is taken.
+The figure that holds on a noisy machine is CPU time of the server processes per request; rounds are interleaved with
+the bare server's and the median is taken.
 """
 
 from __future__ import annotations

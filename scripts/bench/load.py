@@ -35,7 +35,7 @@ async def _run(address: str, method: str, request: bytes, concurrency: int, seco
 
     async def call(channel: grpc.aio.Channel) -> None:
         nonlocal failures
-        send = channel.unary_unary(method)
+        send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
         while (began := time.perf_counter()) < end:
             try:
                 await send(request, timeout=30)

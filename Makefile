@@ -28,7 +28,8 @@ setup: $(VENV)/.done .path/penstock ## build .venv with everything that the othe
 
 tools: ## install what a few tests need besides (the Go toolchain, on Debian as root)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends golang-go golang-google-grpc-dev golang-google-protobuf-dev protoc-gen-go protoc-gen-go-grpc
+	apt-get install -y -qq --no-install-recommends golang-go golang-google-grpc-dev \
+	    golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc
 
 demo: setup ## train, publish and serve a model on real scans, move an alias under load, stop
 	cd scripts && ../$(BIN)/python -m demo --data-dir ../$(DATA)

@@ -35,7 +35,8 @@ def main() -> None:
     except PenstockError as error:
         _complain(str(error))
         for violation in error.violations:
-            _complain(f"  {violation.field}: {violation.description}")
+            if violation.description not in error.message:
+                _complain(f"  {violation.field}: {violation.description}")
         sys.exit(RPC + int(error.code.value[0]))
     except (BadSetting, PortTaken, PublicBind) as error:
         _complain(str(error))

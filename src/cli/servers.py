@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ..config import BadSetting, Settings, load, to_environment
 from ..rpc.lifecycle import READY_FD, die_with_parent, run, set_up_logging
@@ -42,6 +41,7 @@ def _prepare(process: str, config: Path | None, **flags: Any) -> tuple[Settings,
     """Settings and logging; a child of ours also ends with its parent."""
     chosen, origins = load(flags, file=config)
     set_up_logging(process, chosen.log_level)
+    os.umask(0o077)  # whatever a server writes is for its own user only
     if READY_FD in os.environ:
         die_with_parent()
     return chosen, to_environment(chosen, origins)
@@ -96,17 +96,20 @@ def up(
 
 def _print_ready(where: Addresses, auth: str, data_dir: Path) -> None:
     """A table for people with lines to copy, and one line for programs."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("[bold green]READY[/]", "")
-    table.add_row("gRPC", where.grpc)
-    table.add_row("HTTP", f"http://{where.http}/readyz")
-    table.add_row("registry", where.registry)
-    if auth == "keys":
-        table.add_row("admin key", f"{data_dir}/admin.key   (export PENSTOCK_API_KEY=$(cat {data_dir}/admin.key))")
-    table.add_row("publish", f"penstock publish NAME model.pt2 --address {where.grpc}")
-    table.add_row("call", f"penstock predict NAME '{{\"x\": \\[\\[1, 2]]}}' --address {where.grpc}")
-    table.add_row("look", f"grpcurl -plaintext {where.grpc} list")
-    out().print(table, soft_wrap=True)
+    rows = {
+        "gRPC": where.grpc,
+        "HTTP": f"http://{where.http}/readyz",
+        "registry": where.registry,
+        "admin key": f"export PENSTOCK_API_KEY=$(cat {data_dir}/admin.key)" if auth == "keys" else "",
+        "publish": f"penstock publish NAME model.pt2 --address {where.grpc}",
+        "call": f"penstock predict NAME '{{\"x\": [[1, 2]]}}' --address {where.grpc}",
+        "look": f"grpcurl -plaintext {where.grpc} list",
+    }
+    console = out()
+    console.print("[bold green]READY[/]")
+    for label, text in rows.items():
+        if text:  # not in a rich table: a line to copy must not be broken in two
+            console.print(f"{label:10} {text}", soft_wrap=True, markup=False)
     print(f"READY grpc={where.grpc} http={where.http}", flush=True)
 
 

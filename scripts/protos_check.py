@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,10 @@ def main(protos: list[str]) -> int:
 
 
 def _protoc(protos: list[str], *outputs: str) -> None:
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I", "protos", *outputs, *protos], check=True)
+    # The plugins are installed beside the interpreter, which need not be on the path.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    line = [sys.executable, "-m", "grpc_tools.protoc", "-I", "protos", *outputs, *protos]
+    subprocess.run(line, check=True, env=environment)
 
 
 def _same(one: Path, other: Path) -> bool:

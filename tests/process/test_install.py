@@ -1,4 +1,4 @@
-"""The package as others get it: `pip install .` without extras gives a gateway and a registry that run without torch."""
+"""The package as others get it: `pip install .` gives a gateway and a registry that run without torch."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from penstock.cli.source import read_source
+from penstock.config import BadSetting
+
+
+@pytest.mark.parametrize(
+    ("name", "format_"), [("m.pt2", "torch_export"), ("m.pt", "torchscript"), ("m.ts", "torchscript")]
+)
+def test_the_suffix_says_the_format(tmp_path: Path, name: str, format_: str) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    source = read_source(str(tmp_path / name))
+    assert (source.format, source.entry, [f.path for f in source.files]) == (format_, name, [name])
+
+
+def test_a_class_is_published_with_its_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "scale.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    source = read_source(f"{tmp_path / 'scale.py'}:Scale")
+    assert (source.format, source.entry, [f.path for f in source.files]) == ("python", "scale.py:Scale", ["scale.py"])
+
+
+def test_a_folder_is_published_with_all_its_files_but_caches(tmp_path: Path) -> None:
+    for name in ("scale.py", "weights/a.bin", "__pycache__/scale.pyc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    source = read_source(f"{tmp_path}:scale.py:Scale")
+    assert (source.entry, [f.path for f in source.files]) == ("scale.py:Scale", ["scale.py", "weights/a.bin"])
+
+
+def test_declared_inputs_become_a_file_beside_the_model(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"weights")
+    source = read_source(str(tmp_path / "m.pt"), ["x=FP32[batch, 64]"])
+    assert json.loads(b"".join(source.files[1].chunks())) == {"inputs": {"x": "FP32[batch, 64]"}}
+
+
+def test_an_entry_has_the_size_and_digest_of_its_bytes(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 8192
+    (tmp_path / "m.pt2").write_bytes(content)
+    entry = read_source(str(tmp_path / "m.pt2")).files[0].entry()
+    assert (entry.size, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("source", "inputs", "message"),
+    [
+        ("m.pkl", (), "model.pt2"),
+        ("m.pt2", (), "there is no file"),
+        ("scale.py:Scale", (), "there is no file"),
+        ("there.pt", ("x=[1]",), "not like x=FP32"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, inputs: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.pt").write_bytes(b"")
+    with pytest.raises(BadSetting, match=message):
+        read_source(source, inputs)

@@ -15,7 +15,7 @@ from ..rpc.lifecycle import READY_FD
 
 
 class Child:
-    """A `penstock` subcommand in a process of its own; spawned, never forked. Made by `start`."""
+    """A process of its own; spawned, never forked. Made by `start`."""
 
     def __init__(
         self, name: str, process: asyncio.subprocess.Process, ready: asyncio.Task[dict[str, Any] | None]
@@ -25,14 +25,18 @@ class Child:
         self._ready = ready
 
     @classmethod
-    async def start(cls, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
+    async def start(
+        cls,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        program: Sequence[str] = (sys.executable, "-m", "penstock"),
+    ) -> Child:
         """Start `python -m penstock ARGUMENTS`. Ctrl-C does not reach it: its parent stops it in order."""
         read, write = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "penstock",
+                *program,
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=sys.stderr,
@@ -40,6 +44,9 @@ class Child:
                 env={**os.environ, **environment, READY_FD: str(write)},
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(read)
+            raise
         finally:
             os.close(write)
         return cls(name, process, asyncio.create_task(_read_line(read)))
@@ -96,12 +103,12 @@ class Child:
 
 
 async def _read_line(descriptor: int) -> dict[str, Any] | None:
-    """The line that the child writes when it is ready; None if it closes the pipe without one."""
+    """The line that the child writes when it is ready; None if it closes the pipe without a whole one."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor))
     try:
         line = await reader.readline()
-        return json.loads(line) if line else None
+        return json.loads(line) if line.endswith(b"\n") else None
     finally:
         transport.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,15 +45,30 @@ class _Worker:
 
 
 class Fleet:
-    """All workers of this host. `run` follows the registry until cancelled; `stop` drains what is left."""
+    """All workers of this host. `run` follows the registry until cancelled; `stop` drains what is left.
 
-    def __init__(self, config: FleetConfig, follower: RegistryFollower) -> None:
+    Args:
+        config: how workers are started.
+        follower: what the registry wants, and where it is told.
+        new_child: makes a process that waits for its assignment; None: `penstock worker --assigned`.
+    """
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        follower: RegistryFollower,
+        new_child: Callable[[], Awaitable[Child]] | None = None,
+    ) -> None:
         self._config = config
         self._follower = follower
+        self._new_child = new_child or self._worker_process
         self._workers: dict[str, _Worker] = {}
         self._crashes: dict[Key, Crashes] = {}
         self._not_before: dict[Key, float] = {}
         self._spare: Child | None = None
+        self._makes_spare = config.spare
+        """A spare is wanted, and none is being made."""
+        self._stopped = False
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -80,13 +95,13 @@ class Fleet:
 
     def _startable(self, wants: Mapping[Key, Want]) -> list[Want]:
         """What is wanted, but no new starts of what is broken or must wait."""
-        now = asyncio.get_running_loop().time()
+        now, running = asyncio.get_running_loop().time(), self._running()
         found = []
         for key, want in wants.items():
             crashes = self._crashes.get(key)
             if (crashes and crashes.broken) or self._not_before.get(key, 0.0) > now:
-                running = sum((w.start.name, w.start.version) == key and not w.stopping for w in self._workers.values())
-                want = Want(want.name, want.version, min(want.instances, running), want.device)
+                staying = sum((r.name, r.version) == key and not r.leaving for r in running)
+                want = Want(want.name, want.version, min(want.instances, staying), want.device)
             found.append(want)
         return found
 
@@ -119,7 +134,7 @@ class Fleet:
         self._task(self._watch_ready(worker))
         self._task(self._watch_end(worker_id, worker))
 
-    async def _new_child(self) -> Child:
+    async def _worker_process(self) -> Child:
         return await Child.start("worker", ["worker", "--assigned"], self._config.environment)
 
     async def _watch_ready(self, worker: _Worker) -> None:
@@ -127,27 +142,27 @@ class Fleet:
         self._keep_spare()  # only now: before, it would take the new worker's processor
 
     def _keep_spare(self) -> None:
-        if self._config.spare and self._spare is None:
+        if self._makes_spare and (self._spare is None or self._spare.exit_status is not None):
+            self._makes_spare = False
             self._task(self._make_spare())
 
     async def _make_spare(self) -> None:
-        child = await self._new_child()
-        if self._spare is None:
-            self._spare = child
-        else:
-            await child.stop(1.0)
+        self._spare = await self._new_child()
+        self._makes_spare = not self._stopped
 
     async def _watch_end(self, worker_id: str, worker: _Worker) -> None:
         """Clean up after a worker; if it was not told to end, decide when the next one starts."""
         status = await worker.child.wait()
         del self._workers[worker_id]
         key = (worker.start.name, worker.start.version)
-        if not worker.stopping and status != 0:
-            await self._crashed(worker_id, worker, key, status)
+        failure = "" if worker.stopping or status == 0 else self._note_crash(worker_id, worker, key, status)
+        self._wake.set()  # before the registry is told: it may be slow to answer
+        if failure:
+            await self._follower.report_failure(worker_id, *key, failure)
         await self._follower.revoke(worker_id)
-        self._wake.set()
 
-    async def _crashed(self, worker_id: str, worker: _Worker, key: Key, status: int) -> None:
+    def _note_crash(self, worker_id: str, worker: _Worker, key: Key, status: int) -> str:
+        """Decide when the next one may start; returns what the registry must be told, since the worker could not."""
         now = asyncio.get_running_loop().time()
         load_failed = status == EXIT_LOAD_FAILED
         crashes = self._crashes.setdefault(key, Crashes())
@@ -157,10 +172,8 @@ class Fleet:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         log.warning("worker %s %s%s", worker_id, how, "; it is left alone now" if crashes.broken else "")
         if crashes.broken:
-            text = f"its worker {how}, and so did {len(crashes.times) - 1} before it; deploy it again to try again"
-            await self._follower.report_failure(worker_id, *key, text)
-        elif not worker.ready and not load_failed:
-            await self._follower.report_failure(worker_id, *key, f"its worker {how} while loading")
+            return f"its worker {how}, and so did {len(crashes.times) - 1} before it; deploy it again to try again"
+        return f"its worker {how} while loading" if not worker.ready and not load_failed else ""
 
     def _stop_worker(self, worker_id: str) -> None:
         worker = self._workers[worker_id]
@@ -170,14 +183,14 @@ class Fleet:
 
     async def stop(self) -> None:
         """Drain all workers at once, and end the spare."""
+        self._stopped, self._makes_spare = True, False
         for worker_id, worker in list(self._workers.items()):
             if not worker.stopping:
                 self._stop_worker(worker_id)
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            await spare.stop(1.0)
         while self._tasks:
             await asyncio.gather(*self._tasks)
+        if self._spare is not None:
+            await self._spare.stop(1.0)
 
     def hurry(self) -> None:
         """Have all workers give up what they still hold."""

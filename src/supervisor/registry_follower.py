@@ -30,6 +30,7 @@ class RegistryFollower:
         self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
         self._models: dict[str, pb.ModelRecord] = {}
         self._workers: dict[str, pb.WorkerRecord] = {}
+        self._leased: set[str] = set()
         self._listener: Callable[[], None] = lambda: None
         self.known = False
         """Whether the registry was ever heard."""
@@ -55,6 +56,7 @@ class RegistryFollower:
         self._workers |= {worker.worker_id: worker for worker in change.workers}
         for worker_id in change.removed_workers:
             self._workers.pop(worker_id, None)
+        self._leased |= {worker.worker_id for worker in change.workers if worker.epoch}
         self.known = True
         self._listener()
 
@@ -68,12 +70,15 @@ class RegistryFollower:
         ]
 
     def is_leaving(self, worker_id: str) -> bool:
-        """Whether a worker drains."""
+        """Whether a worker drains, or had a lease and has it no longer: it gave it back, or does not move."""
         worker = self._workers.get(worker_id)
-        return worker is not None and worker.state == model_pb2.MODEL_STATE_UNLOADING
+        if worker is None:
+            return worker_id in self._leased
+        return worker.state == model_pb2.MODEL_STATE_UNLOADING
 
     async def revoke(self, worker_id: str) -> None:
         """A worker's process is gone: its lease need not be waited for."""
+        self._leased.discard(worker_id)
         await self._say(
             self._stub.RevokeLease(
                 pb.RevokeLeaseRequest(worker_id=worker_id), timeout=_TIMEOUT, metadata=self._metadata

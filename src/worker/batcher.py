@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-from ..errors import BatchTooLarge, ExpiredInQueue, QueueFull, Violation, WorkerDraining
+from ..errors import (
+    BatchTooLarge,
+    ExpiredInQueue,
+    PenstockError,
+    QueueFull,
+    Violation,
+    WorkerDraining,
+    WorkerLost,
+)
 from .batch_queue import BatchPolicy, BatchQueue
 from .job import Job
 
@@ -23,11 +31,14 @@ class Batcher:
 
     def __init__(self, run: Runner, policy: BatchPolicy) -> None:
         self.policy = policy
+        self.failures = 0
+        """Jobs that were refused, or were too late."""
         self._run = run
         self._queue: BatchQueue[Job] = BatchQueue(policy)
+        self._running: Sequence[Job] = ()
         self._arrived = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._draining = False
 
     @property
@@ -36,7 +47,7 @@ class Batcher:
         return self._queue.rows
 
     @contextlib.contextmanager
-    def admit(self, job: Job):  # type: ignore[no-untyped-def]
+    def admit(self, job: Job) -> Iterator[None]:
         """Queue a job for the time of the `with` block; leaving the block early takes it out again, at no cost.
 
         Raises:
@@ -44,26 +55,34 @@ class Batcher:
             QueueFull: as many rows wait as may wait.
             WorkerDraining: this worker is about to end.
         """
-        self._check(job)
-        ticket = self._queue.add(job)
-        if ticket is None:
-            most = self.policy.max_queue_size
-            text = f"{self._queue.rows} rows wait and at most {most} may; try again later, or add instances"
-            raise QueueFull(text)
-        self._arrived.set()
+        ticket = self._add(job)
         try:
             yield
         finally:
             job.abandoned = True
             self._queue.remove(job.key, ticket)
+            self._note_quiet()
 
-    def _check(self, job: Job) -> None:
+    def _add(self, job: Job) -> int:
+        refusal = self._refusal(job)
+        ticket = None if refusal else self._queue.add(job)
+        if ticket is None:
+            self.failures += 1
+            most = self.policy.max_queue_size
+            text = f"{self._queue.rows} rows wait and at most {most} may; try again later, or add instances"
+            raise refusal or QueueFull(text)
+        self._quiet.clear()
+        self._arrived.set()
+        return ticket
+
+    def _refusal(self, job: Job) -> PenstockError | None:
         if self._draining:
-            raise WorkerDraining("this worker is about to end; another one answers")
+            return WorkerDraining("this worker is about to end; another one answers")
         limit = self.policy.max_batch_size
         if job.rows > limit:
             text = f"{job.rows} rows, and the model takes at most {limit} at once; split the request"
-            raise BatchTooLarge(text, violations=[Violation("inputs[0].shape[0]", text)])
+            return BatchTooLarge(text, violations=[Violation("inputs[0].shape[0]", text)])
+        return None
 
     async def serve(self) -> None:
         """Hand out batches until cancelled. The batch that runs then is not interrupted."""
@@ -73,31 +92,47 @@ class Batcher:
             if self.policy.max_queue_delay:
                 await self._wait_for_more()
             taken = self._queue.take(loop.time())
-            for job in taken.late:
-                job.fail(ExpiredInQueue("the deadline passed before the request could run; it was not run"))
+            self._refuse_late(taken.late)
             if not self._queue.rows:
                 self._arrived.clear()
+            self._running = taken.batch
             if taken.batch:
-                self._idle.clear()
                 await self._run(taken.batch)
-                self._idle.set()
+                self._running = ()
+            self._note_quiet()
 
     async def _wait_for_more(self) -> None:
-        """Until a full batch waits or the delay, counted from now, is over."""
+        """Until a full batch waits, or the delay, counted from now, is over; a worker that drains waits for nothing."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(loop.time() + self.policy.max_queue_delay):
-                while not self._queue.full_batch_waits():
+                while not self._draining and not self._queue.full_batch_waits():
                     self._arrived.clear()
                     await self._arrived.wait()
         self._arrived.set()
 
+    def _refuse_late(self, late: Sequence[Job]) -> None:
+        self.failures += len(late)
+        for job in late:
+            job.fail(ExpiredInQueue("the deadline passed before the request could run; it was not run"))
+
     def refuse_new(self) -> None:
         """From now on only what is queued is served."""
         self._draining = True
+        self._arrived.set()  # ends a delay: nothing can come that it would be worth waiting for
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
-        while self._queue.rows or not self._idle.is_set():
-            await self._idle.wait()
-            await asyncio.sleep(0)
+        await self._quiet.wait()
+
+    def give_up(self) -> None:
+        """Answer what waits and what runs with errors after which a gateway asks another worker."""
+        for job in self._queue.take_all():
+            job.fail(WorkerDraining("this worker ends before it could run the request; another one answers"))
+        for job in self._running:
+            job.fail(WorkerLost("this worker ends before the model has answered"))
+        self._note_quiet()
+
+    def _note_quiet(self) -> None:
+        if not self._queue.rows and not self._running:
+            self._quiet.set()

@@ -21,8 +21,8 @@ def resolve_device(wanted: str, index: int) -> str:
     if wanted == "cpu":
         return "cpu"
     kind, _, number = wanted.partition(":")
-    chosen = int(number) if number.isdigit() else index % max(gpus, 1)
-    if kind == "cuda" and (number.isdigit() or not number) and chosen < gpus:
+    chosen = int(number) if number.isdecimal() else index % max(gpus, 1)
+    if kind == "cuda" and (number.isdecimal() or not number) and chosen < gpus:
         return f"cuda:{chosen}"
     there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(gpus))])
     raise ModelLoadFailed(f"there is no device {wanted!r} on this host; there are: {there}")

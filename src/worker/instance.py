@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +18,16 @@ import torch
 
 from ..errors import DeviceOutOfMemory, InvalidInput, ModelError, PenstockError, WorkerLost
 from ..signature import DType
-from ..tensors import STORAGE, Array
+from ..tensors import Array
 from ..torch_tensors import from_torch, to_torch
 from .job import Job, Outputs
 from .loaded import Loaded, Value
+from .model_thread import ModelThread
 
 Outcome = Outputs | PenstockError | None
 """A job's outputs, why there are none, or None: they were delivered already."""
+
+_MODEL_RAISED = "the model raised an error; the worker's log has the cause"
 
 log = logging.getLogger("penstock.worker")
 
@@ -44,50 +45,38 @@ class Instance:
     """Runs batches of jobs, one batch at a time. Made and used by the event loop.
 
     Args:
-        loaded: the model; from now on only the instance's thread touches it.
+        loaded: the model; from now on only the thread touches it.
         device: where its inputs go.
         on_fatal: called on the event loop when the device is beyond repair (a sticky CUDA error); the process must end.
+        thread: the one that loaded the model; its maker closes it.
     """
 
-    def __init__(self, loaded: Loaded, device: str, on_fatal: Callable[[], None]) -> None:
+    def __init__(self, loaded: Loaded, device: str, on_fatal: Callable[[], None], thread: ModelThread) -> None:
         self.counters = Counters()
         self._loaded = loaded
         self._device = device
         self._on_fatal = on_fatal
-        self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Sequence[Job], asyncio.Future[None]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="model", daemon=True)
-        self._thread.start()
+        self._thread = thread
 
     async def run(self, jobs: Sequence[Job]) -> None:
-        """Run a batch; every job has its outcome afterwards. Cancelling this leaves the batch running."""
-        now = self._loop.time()
+        """Run a batch; every job has its outcome afterwards. Cancelling this leaves the batch running, unheard."""
+        now = asyncio.get_running_loop().time()
         rows = sum(job.rows for job in jobs)
         for job in jobs:
             job.begin(now, rows)
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._work.put((jobs, done))
-        await asyncio.shield(done)
+        self._settle(jobs, *await self._thread.call(lambda: self._timed(jobs)))
 
-    def close(self) -> None:
-        """End the thread after the batch that it runs."""
-        self._work.put(None)
+    def _timed(self, jobs: Sequence[Job]) -> tuple[Sequence[Outcome], float]:
+        """On the thread: the outcomes, and the seconds that they took."""
+        began = time.perf_counter()
+        try:
+            with torch.inference_mode():
+                outcomes = self._outcomes(jobs)
+        except BaseException as error:  # SystemExit and the like: a model's mistake, too
+            outcomes = [_as_model_error(error)] * len(jobs)
+        return outcomes, time.perf_counter() - began
 
-    def _serve(self) -> None:
-        with torch.inference_mode():
-            while (work := self._work.get()) is not None:
-                jobs, done = work
-                began = time.perf_counter()
-                try:
-                    outcomes = self._outcomes(jobs)
-                except BaseException as error:  # nothing may end this thread: the jobs would wait for ever
-                    outcomes = [_as_model_error(error)] * len(jobs)
-                seconds = time.perf_counter() - began
-                self._loop.call_soon_threadsafe(self._settle, jobs, outcomes, seconds, done)
-
-    def _settle(
-        self, jobs: Sequence[Job], outcomes: Sequence[Outcome], seconds: float, done: asyncio.Future[None]
-    ) -> None:
+    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
         """On the event loop: give each job its outcome."""
         self.counters.batches += 1
         for job, outcome in zip(jobs, outcomes, strict=True):
@@ -95,45 +84,48 @@ class Instance:
             if isinstance(outcome, PenstockError):
                 self.counters.failures += 1
                 job.fail(outcome)
-                if isinstance(outcome, WorkerLost):
-                    self._on_fatal()
                 continue
             self.counters.rows += job.rows
             if outcome is not None:
                 job.deliver(outcome)
             job.finish()
-        if not done.done():
-            done.set_result(None)
+        if any(isinstance(outcome, WorkerLost) for outcome in outcomes):
+            self._on_fatal()
 
     def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
         """For each job its outputs, why there are none, or None if they were delivered already."""
+        sent = 0
         try:
-            if self._loaded.stream is not None:
-                self._stream(jobs)
-                return [None] * len(jobs)
-            return list(_cut(self._loaded.run(self._join(jobs)), jobs))
+            if self._loaded.stream is None:
+                return list(self._cut(self._loaded.run(self._join(jobs)), jobs))
+            for answer in self._loaded.stream(self._join(jobs)):
+                self._send(answer, jobs)
+                sent += 1
+                if all(job.abandoned for job in jobs):
+                    break
+            return [None] * len(jobs)
         except Exception as error:
-            known, retry = _as_model_error(error), len(jobs) > 1 and self._loaded.stream is None
-            if retry and isinstance(known, DeviceOutOfMemory):
-                known.__cause__ = None  # the traceback holds the batch's tensors
-        if isinstance(known, WorkerLost) or not retry:
+            known = _as_model_error(error)
+        # The except block is left by now: its traceback held the batch's tensors.
+        if len(jobs) == 1 or isinstance(known, WorkerLost):
             return [known] * len(jobs)
+        if sent:  # too late to ask again; and what the error says may be meant for one of them only
+            return [ModelError(_MODEL_RAISED)] * len(jobs)
         _free_memory(known)
         middle = len(jobs) // 2
-        return self._outcomes(jobs[:middle]) + self._outcomes(jobs[middle:])
+        first = self._outcomes(jobs[:middle])
+        if isinstance(first[0], WorkerLost):
+            return [first[0]] * len(jobs)
+        return first + self._outcomes(jobs[middle:])
 
-    def _stream(self, jobs: Sequence[Job]) -> None:
-        """Send each answer on as it comes; stop when nobody listens any longer."""
-        assert self._loaded.stream is not None
-        for answer in self._loaded.stream(self._join(jobs)):
-            for job, outputs in zip(jobs, _cut(answer, jobs), strict=True):
-                self._loop.call_soon_threadsafe(job.deliver, outputs)
-            if all(job.abandoned for job in jobs):
-                return
+    def _send(self, answer: Sequence[Value], jobs: Sequence[Job]) -> None:
+        """Hand on one of several answers."""
+        for job, outputs in zip(jobs, self._cut(answer, jobs), strict=True):
+            self._thread.tell(job.deliver, outputs)
 
     def _join(self, jobs: Sequence[Job]) -> list[Value]:
         """The inputs of the batch, on the device; filled up to what the model takes at least."""
-        missing = self._loaded.min_rows - sum(job.rows for job in jobs) if self._loaded.signature.batch else 0
+        missing = self._padded(jobs) - sum(job.rows for job in jobs)
         values = []
         for index, spec in enumerate(self._loaded.signature.inputs):
             parts = [job.inputs[index] for job in jobs]
@@ -147,27 +139,42 @@ class Instance:
         tensor = to_torch(array, dtype)
         return tensor if self._device == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
 
+    def _padded(self, jobs: Sequence[Job]) -> int:
+        """The rows that the model is given."""
+        return max(sum(job.rows for job in jobs), self._loaded.min_rows if jobs[0].batched else 1)
 
-def _cut(values: Sequence[Value], jobs: Sequence[Job]) -> Iterator[Outputs]:
-    """Each job's rows of each output. A sole job without a batch dimension gets all."""
-    arrays = [_to_host(value) for value in values]
-    if len(jobs) == 1 and not jobs[0].batched:
-        yield arrays
-        return
-    rows, at = sum(job.rows for job in jobs), 0
-    if any(array.ndim == 0 or len(array) < rows for array in arrays):
-        shapes = [list(array.shape) for array in arrays]
-        raise ValueError(f"{rows} rows went in, and outputs of shapes {shapes} came out")
-    for job in jobs:
-        yield [array[at : at + job.rows] for array in arrays]
-        at += job.rows
+    def _cut(self, values: Sequence[Value], jobs: Sequence[Job]) -> Iterator[Outputs]:
+        """Each job's rows of each output. A job without a batch dimension is alone and gets all."""
+        arrays = [_to_host(value) for value in values]
+        if not jobs[0].batched:
+            yield arrays
+            return
+        rows, at = self._padded(jobs), 0
+        if any(array.ndim == 0 or len(array) != rows for array in arrays):
+            shapes = [list(array.shape) for array in arrays]
+            raise ValueError(f"{rows} rows went in, and outputs of shapes {shapes} came out")
+        for job in jobs:
+            yield [array[at : at + job.rows] for array in arrays]
+            at += job.rows
 
 
 def _to_host(value: Value) -> Array:
+    """A copy, since a model may use the same memory for its next answer, while this one is being sent."""
     if isinstance(value, torch.Tensor):
-        return from_torch(value)[0]
-    array = np.asarray(value)
-    return array.astype(STORAGE[DType.BYTES]) if array.dtype.kind in "SU" else array
+        array = from_torch(value)[0]
+        return array.copy() if value.device.type == "cpu" else array
+    array = np.array(value)
+    return _to_bytes(array) if array.dtype.kind in "SUO" else array
+
+
+def _to_bytes(array: Array) -> Array:
+    """Text as UTF-8. Other objects have no bytes: what gave them is wrong."""
+    flat = np.empty(array.size, object)
+    flat[:] = [text.encode() if isinstance(text, str) else text for text in array.ravel()]
+    for element in flat:
+        if not isinstance(element, bytes):
+            raise TypeError(f"an output of BYTES must hold bytes or str, not {type(element).__name__}")
+    return flat.reshape(array.shape)
 
 
 def _as_model_error(error: BaseException) -> PenstockError:
@@ -180,7 +187,7 @@ def _as_model_error(error: BaseException) -> PenstockError:
         log.critical("the CUDA context is broken; this worker ends", exc_info=error)
         return WorkerLost("the device of the worker failed")
     log.error("the model raised", exc_info=error)
-    return ModelError("the model raised an error; the worker's log has the cause")
+    return ModelError(_MODEL_RAISED)
 
 
 def _free_memory(error: PenstockError) -> None:

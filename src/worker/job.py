@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Sequence
 
 from ..errors import PenstockError, SlowConsumer
 from ..tensors import Array
@@ -83,34 +83,41 @@ class Job:
 class StreamJob(Job):
     """A job that is answered many times. Its buffer is bounded: a slow reader does not hold up its batch mates."""
 
-    __slots__ = ("_answers",)
+    __slots__ = ("_answers", "_ended")
 
     def __init__(
         self, inputs: Sequence[Array], rows: int, key: Hashable, deadline: float, *, batched: bool = True
     ) -> None:
         super().__init__(inputs, rows, key, deadline, batched=batched)
         self._answers: asyncio.Queue[Outputs | PenstockError | None] = asyncio.Queue(MAX_UNREAD_ANSWERS + 1)
+        self._ended = False
 
     def deliver(self, outputs: Outputs) -> None:
         """Queue an answer; a full buffer ends the stream."""
+        if self._ended:
+            return
         if self._answers.qsize() < MAX_UNREAD_ANSWERS:
             self._answers.put_nowait(outputs)
-        elif not self.abandoned:
+        else:
             self.abandoned = True
             text = f"{MAX_UNREAD_ANSWERS} answers were not read in time; read faster, or ask for fewer"
-            self._answers.put_nowait(SlowConsumer(text))
+            self._end(SlowConsumer(text))
 
     def finish(self) -> None:
         """End the stream after what is queued."""
-        if not self.abandoned:
-            self._answers.put_nowait(None)
+        self._end(None)
 
     def fail(self, error: PenstockError) -> None:
         """End the stream with an error after what is queued."""
-        if not self.abandoned:
-            self._answers.put_nowait(error)
+        self._end(error)
 
-    async def answers(self) -> AsyncIterator[Outputs]:
+    def _end(self, last: PenstockError | None) -> None:
+        """A stream ends once; there is always room for its end."""
+        if not self._ended:
+            self._ended = True
+            self._answers.put_nowait(last)
+
+    async def answers(self) -> AsyncGenerator[Outputs, None]:
         """The answers as they come."""
         while (item := await self._answers.get()) is not None:
             if isinstance(item, PenstockError):

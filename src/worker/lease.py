@@ -50,6 +50,7 @@ class Lease:
         self._on_drain = on_drain
         self._random = random
         self._ttl = 10.0
+        self._draining = False
 
     async def take(self) -> None:
         """Register, again and again until the registry answers."""
@@ -67,22 +68,31 @@ class Lease:
         self._on_epoch(registration.epoch)
 
     async def keep(self) -> None:
-        """Renew every third of the TTL, with jitter so that workers do not march in step, until cancelled."""
+        """Renew every third of the TTL, with jitter so that workers do not march in step, until cancelled.
+
+        A worker that drains does not take a new lease for the one that it has lost: this returns.
+        """
         while True:
             await asyncio.sleep(self._ttl / 3 * self._random.uniform(0.9, 1.1))
             try:
-                if await self._registry.renew(self._worker.worker_id, self._worker.epoch, self._report()):
+                if await self._renew():
                     self._on_drain()
             except LeaseFenced:
+                if self._draining:
+                    return
                 log.warning("the lease of epoch %d is lost; taking a new one", self._worker.epoch)
                 await self.take()
             except PenstockError as error:
                 log.warning("cannot renew the lease, and go on without: %s", error)
 
     async def announce_drain(self) -> None:
-        """Tell gateways, through the registry, to send nothing new."""
+        """Tell gateways, through the registry, to send nothing new; every later renewal says so again."""
+        self._draining = True
         try:
-            report = self._report()
-            await self._registry.renew(self._worker.worker_id, self._worker.epoch, report, draining=True)
+            await self._renew()
         except PenstockError as error:
             log.warning("cannot announce the drain: %s", error)
+
+    async def _renew(self) -> bool:
+        worker_id, epoch = self._worker.worker_id, self._worker.epoch
+        return await self._registry.renew(worker_id, epoch, self._report(), draining=self._draining)

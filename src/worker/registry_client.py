@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
-from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
@@ -102,9 +101,3 @@ class RegistryClient:
             await self._stub.RevokeLease(request, timeout=_TIMEOUT, metadata=self._metadata)
         except grpc.RpcError:
             return
-
-
-def batching(manifest: model_pb2.Manifest) -> tuple[int, float, int]:
-    """(max_batch_size, max_queue_delay in seconds, max_queue_size) as published; 0 where nothing was said."""
-    policy = manifest.batching
-    return policy.max_batch_size, policy.max_queue_delay.ToMilliseconds() / 1000, policy.max_queue_size

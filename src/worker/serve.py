@@ -7,11 +7,12 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -29,6 +30,7 @@ from .fetch import fetch
 from .instance import Instance
 from .lease import Lease
 from .loaded import Loaded, load
+from .model_thread import ModelThread
 from .registry_client import RegistryClient
 from .servicer import WorkerServicer
 from .warmup import prove, warm_up
@@ -37,8 +39,12 @@ EXIT_LOAD_FAILED = 3
 EXIT_DEVICE_FAILED = 70
 SWITCH_INTERVAL = 5e-5
 """Seconds. With Python's 5 ms the model's thread waits up to 11 ms for the interpreter after each device call."""
+_REGISTRY_PATIENCE = 2.0
+"""Seconds for the registry to hear of a drain."""
 
 log = logging.getLogger("penstock.worker")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,48 +80,78 @@ async def serve(config: WorkerConfig, stop: Stop) -> int:
     async with AsyncExitStack() as stack:
         registry = RegistryClient(config.registry, config.api_key)
         stack.push_async_callback(registry.close)
+        thread = ModelThread()
+        stack.callback(thread.close)
         record = pb.WorkerRecord(
             worker_id=config.worker_id,
             name=config.name,
             version=config.version,
-            device=resolve_device(config.device, config.index),
             pid=os.getpid(),
             state=model_pb2.MODEL_STATE_LOADING,
         )
+        fatal = _Fatal(stop)
         try:
-            ready = await _unless_stopped(stop, _load(config, registry, record))
+            ready = await _unless_stopped(stop, _load(config, registry, record, thread, fatal))
         except Exception as error:
             return await _load_failed(registry, record, error)
-        if ready is None:
-            return 0
-        loaded, policy = ready
-        return await _Serving(config, stop, registry, record, loaded, policy).run(stack)
+        if ready is not None:
+            await _Serving(config, stop, registry, record, ready).run(stack)
+        return EXIT_DEVICE_FAILED if fatal.happened else 0
 
 
-async def _unless_stopped(stop: Stop, work: Awaitable[tuple[Loaded, BatchPolicy]]) -> tuple[Loaded, BatchPolicy] | None:
-    """A stop abandons a load that is under way."""
+async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, T]) -> T | None:
+    """A stop abandons what is under way; then this is None."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.requested.wait())
     done, _ = await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if task in done:
         return task.result()
     task.cancel()
+    await asyncio.wait({task}, timeout=1.0)
     return None
 
 
-async def _load(config: WorkerConfig, registry: RegistryClient, record: pb.WorkerRecord) -> tuple[Loaded, BatchPolicy]:
+class _Fatal:
+    """The device is lost: nothing more can be answered here; the supervisor starts another process."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.happened = False
+        self._stop = stop
+
+    def __call__(self) -> None:
+        self.happened = True
+        self._stop.requested.set()
+        self._stop.forced.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A model that has answered once."""
+
+    loaded: Loaded
+    policy: BatchPolicy
+    instance: Instance
+
+
+async def _load(
+    config: WorkerConfig, registry: RegistryClient, record: pb.WorkerRecord, thread: ModelThread, fatal: _Fatal
+) -> _Ready:
     async def stage(name: str, progress: float) -> None:
         record.stage, record.progress = name, progress
         await registry.report_load(record)
 
-    version = await registry.version(config.name, config.version)
+    record.device = resolve_device(config.device, config.index)
+    manifest = (await registry.version(config.name, config.version)).manifest
     await stage("fetching", 0.0)
-    folder = await fetch(registry, version.manifest, config.cache_dir, lambda done: None)
+    folder = await fetch(registry, manifest, config.cache_dir, lambda done: None)
     await stage("loading", 0.3)
-    manifest = version.manifest
-    loaded = await asyncio.to_thread(load, manifest.format, folder, manifest.entry, record.device)
+    loaded = await thread.call(lambda: load(manifest.format, folder, manifest.entry, record.device))
+    policy, instance = _policy(manifest.batching, loaded), Instance(loaded, record.device, fatal, thread)
     await stage("warming up", 0.6)
-    return loaded, _policy(manifest.batching, loaded)
+    await warm_up(instance, loaded, policy.max_batch_size)
+    await stage("proving", 0.9)
+    await prove(instance, loaded)
+    return _Ready(loaded, policy, instance)
 
 
 def _policy(published: model_pb2.BatchPolicy, loaded: Loaded) -> BatchPolicy:
@@ -142,37 +178,21 @@ class _Serving:
     """From the loaded model to the exit."""
 
     def __init__(
-        self,
-        config: WorkerConfig,
-        stop: Stop,
-        registry: RegistryClient,
-        record: pb.WorkerRecord,
-        loaded: Loaded,
-        policy: BatchPolicy,
+        self, config: WorkerConfig, stop: Stop, registry: RegistryClient, record: pb.WorkerRecord, ready: _Ready
     ) -> None:
         self._config, self._stop, self._registry, self._record = config, stop, registry, record
-        self._loaded, self._policy = loaded, policy
-        self._device_failed = False
-        self._instance = Instance(loaded, record.device, self._on_fatal)
-        self._batcher = Batcher(self._instance.run, policy)
+        self._signature, self._policy, self._instance = ready.loaded.signature, ready.policy, ready.instance
+        self._batcher = Batcher(ready.instance.run, ready.policy)
         self._servicer = WorkerServicer(
             config.name,
             config.version,
             config.worker_id,
-            loaded.signature,
+            self._signature,
             self._batcher,
-            generator=bool(loaded.stream),
+            generator=bool(ready.loaded.stream),
         )
 
-    async def run(self, stack: AsyncExitStack) -> int:
-        stack.callback(self._instance.close)
-        try:
-            await warm_up(self._instance, self._loaded, self._policy.max_batch_size)
-            self._record.stage, self._record.progress = "proving", 0.9
-            await self._registry.report_load(self._record)
-            await prove(self._instance, self._loaded)
-        except PenstockError as error:
-            return await _load_failed(self._registry, self._record, error)
+    async def run(self, stack: AsyncExitStack) -> None:
         gc.collect()
         gc.freeze()  # what is loaded stays: later collections need not look at it
         batching = asyncio.create_task(self._batcher.serve())
@@ -180,12 +200,14 @@ class _Serving:
         server = build(CallInterceptor(), [(worker_pb2.DESCRIPTOR.services_by_name["WorkerService"], self._servicer)])
         port = bind(server, self._config.listen, "--listen")
         await server.start()
-        lease = await self._take_lease(port)
+        stack.push_async_callback(server.stop, 0)
+        lease = await _unless_stopped(self._stop, self._take_lease(port))
+        if lease is None:
+            return
         keeping = asyncio.create_task(lease.keep())
         stack.callback(keeping.cancel)
         await self._stop.requested.wait()
         await self._drain(server, lease)
-        return EXIT_DEVICE_FAILED if self._device_failed else 0
 
     async def _take_lease(self, port: int) -> Lease:
         listen = self._config.listen
@@ -196,7 +218,7 @@ class _Serving:
         lease = Lease(
             self._registry,
             self._record,
-            self._loaded.signature,
+            self._signature,
             report=self._report,
             on_epoch=self._on_epoch,
             on_drain=self._stop.requested.set,
@@ -210,25 +232,22 @@ class _Serving:
     def _on_epoch(self, epoch: int) -> None:
         self._servicer.epoch = epoch
 
-    def _on_fatal(self) -> None:
-        """The device is lost: nothing more can be answered here; the supervisor starts another process."""
-        self._device_failed = True
-        self._stop.requested.set()
-        self._stop.forced.set()
-
     def _report(self) -> pb.LoadReport:
         done = self._instance.counters
         return pb.LoadReport(
-            queued_rows=self._batcher.queued_rows, rows=done.rows, batches=done.batches, failures=done.failures
+            queued_rows=self._batcher.queued_rows,
+            rows=done.rows,
+            batches=done.batches,
+            failures=done.failures + self._batcher.failures,
         )
 
     async def _drain(self, server: grpc.aio.Server, lease: Lease) -> None:
         """In the order that loses nothing: say so, go on, refuse the new, finish the old, give the lease back."""
-        await lease.announce_drain()
+        await unless_forced(self._stop, lease.announce_drain(), _REGISTRY_PATIENCE)
         await unless_forced(self._stop, asyncio.sleep(self._config.lame_duck), self._config.lame_duck + 1)
         self._batcher.refuse_new()
-        finished = await unless_forced(self._stop, self._batcher.drained(), self._config.grace)
-        if not finished:
+        if not await unless_forced(self._stop, self._batcher.drained(), self._config.grace):
             log.warning("%d queued rows are given up", self._batcher.queued_rows)
-        await server.stop(0.5 if finished else 0)
+            self._batcher.give_up()
+        await server.stop(0.5)
         await self._registry.revoke(self._config.worker_id)

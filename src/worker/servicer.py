@@ -61,7 +61,7 @@ class WorkerServicer:
     def _check_epoch(self, call: Call) -> None:
         """An address may have been another worker's: the caller says which one it means (0 or nothing: any)."""
         meant = call.text(EPOCH_KEY)
-        if meant and self.epoch and meant != str(self.epoch):
+        if meant not in ("", "0") and self.epoch and meant != str(self.epoch):
             raise LeaseFenced(
                 f"the request is for epoch {meant[:20]}, this worker has {self.epoch}; read the registry again"
             )
@@ -74,7 +74,7 @@ class WorkerServicer:
             raise InvalidTensor(f"{first.field}: {first.description}", violations=checked.violations)
         inputs = self._decoded(request.inputs, checked.order)
         batched = bool(self._signature.batch)
-        key = tuple(array.shape[1:] for array in inputs) if batched else object()
+        key = tuple(array.shape[1:] for array in inputs) if batched else None  # alone all the same: the batch is 1
         return kind(inputs, checked.rows if batched else 1, key, call.deadline, batched=batched)
 
     def _decoded(self, tensors: Sequence[tensor_pb2.Tensor], order: Sequence[int]) -> list[Array]:

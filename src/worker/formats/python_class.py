@@ -36,12 +36,16 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
 
 def _module(folder: Path, file: str) -> Any:
     """The file as a module; its neighbours can be imported by it."""
-    sys.path.insert(0, str(folder))
-    spec = importlib.util.spec_from_file_location(Path(file).stem, folder / file)
-    if spec is None or spec.loader is None:
-        raise ModelLoadFailed(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    path = folder / file
+    if path.suffix != ".py" or not path.is_file():
+        raise ModelLoadFailed(f"the version has no Python file {file!r}")
+    sys.path.insert(0, str(path.parent))
+    # A servable in `json.py` must not become the json module of everybody else.
+    name = path.stem if path.stem not in sys.modules else f"servable_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -10,6 +10,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.numbers import int_oo
 
 from ...errors import ModelLoadFailed
 from ...signature import BATCH, Dim, Signature, TensorSpec
@@ -60,21 +61,28 @@ def _inputs(program: ExportedProgram) -> list[tuple[str, torch.Tensor]]:
 def _outputs(program: ExportedProgram) -> list[tuple[str, torch.Tensor]]:
     """Named as the module's own answer names them: by its keys, or `output` or `output_0`, … where it has none."""
     nodes = {node.name: node for node in program.graph.nodes}
-    found = [nodes[str(name)].meta["val"] for name in program.graph_signature.user_outputs]
+    found = [_value(nodes, name) for name in program.graph_signature.user_outputs]
     paths = pytree.tree_flatten_with_path(pytree.tree_unflatten(found, program.call_spec.out_spec))[0]
     return [(name, _tensor(name, value)) for name, (_, value) in zip(_names(paths), paths, strict=True)]
 
 
+def _value(nodes: dict[str, Any], name: object) -> object:
+    """What a node gives; constants among the outputs have none."""
+    return nodes[name].meta["val"] if isinstance(name, str) and name in nodes else name
+
+
 def _names(paths: Sequence[tuple[Any, Any]]) -> Iterator[str]:
     for index, (path, _) in enumerate(paths):
-        keys = [str(part.key) for part in path if isinstance(part, pytree.MappingKey)]
-        yield ".".join(keys) or ("output" if len(paths) == 1 else f"output_{index}")
+        parts = [str(part.key if isinstance(part, pytree.MappingKey) else part.idx) for part in path]
+        if any(isinstance(part, pytree.MappingKey) for part in path):
+            yield ".".join(parts)
+        else:
+            yield "output" if len(paths) == 1 else f"output_{index}"
 
 
 def _tensor(name: str, value: object) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
-        kind = type(value).__name__
-        raise ModelLoadFailed(f"{name!r} is a {kind}, not a tensor; export the model with tensors only")
+        raise ModelLoadFailed(f"{name!r} is {value!r:.40}, not a tensor; export the model with tensors only")
     return value
 
 
@@ -92,7 +100,8 @@ def _range(program: ExportedProgram, symbol: str) -> tuple[int, int | None]:
     """The bounds of a free dimension, from the export's constraints."""
     for known, bounds in program.range_constraints.items():
         if str(known) == symbol:
-            return int(bounds.lower), int(bounds.upper) if bounds.upper.is_finite else None
+            # torch's infinity calls itself finite, and `int` cannot hold it.
+            return int(bounds.lower), None if bounds.upper is int_oo else int(bounds.upper)
     return 0, None
 
 
@@ -103,4 +112,6 @@ def _spec(name: str, value: torch.Tensor, batch: str, program: ExportedProgram) 
 
 def _free(symbol: str, batch: str, program: ExportedProgram) -> Dim:
     low, high = _range(program, symbol)
-    return Dim(BATCH if symbol == batch else symbol, low, high)
+    if symbol == batch:
+        return Dim(BATCH, 1, high)  # fewer rows than the program takes are filled up
+    return Dim(symbol, low, high)

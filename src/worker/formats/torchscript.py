@@ -29,10 +29,7 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
         ModelLoadFailed: no signature, or it is wrong, or the model does not give tensors.
     """
     extra = {_FILE: b""}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # upstream's note that TorchScript is deprecated: it is why this file exists
-        archive: Any = torch.jit.load  # untyped upstream
-        module = archive(str(folder / entry), map_location=device, _extra_files=extra).eval()
+    module = _read(folder / entry, device, extra)
     inputs = _declared_inputs(folder, bytes(extra[_FILE]))
     run = _runner(module)
     with torch.inference_mode():
@@ -40,6 +37,17 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
     every = [*inputs, *outputs]
     batched = all(spec.shape and isinstance(spec.shape[0], Dim) and spec.shape[0].name == BATCH for spec in every)
     return Loaded(Signature(inputs, outputs, BATCH if batched else ""), lambda values: list(run(values).values()))
+
+
+def _read(path: Path, device: str, extra: dict[str, Any]) -> Any:
+    archive: Any = torch.jit.load  # untyped upstream
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # upstream's note that TorchScript is deprecated: it is why this file exists
+        try:
+            return archive(str(path), map_location=device, _extra_files=extra).eval()
+        except Exception as error:
+            text = f"{path.name} cannot be read by torch.jit.load: {str(error)[:200]}"
+            raise ModelLoadFailed(text) from error
 
 
 def _declared_inputs(folder: Path, inside: bytes) -> tuple[TensorSpec, ...]:
@@ -50,9 +58,13 @@ def _declared_inputs(folder: Path, inside: bytes) -> tuple[TensorSpec, ...]:
             "TorchScript carries no shapes; publish with --input NAME=DTYPE[SHAPE], as in --input x=FP32[batch,64]"
         )
     try:
-        return tuple(parse_spec(f"{name}={spec}") for name, spec in json.loads(text)["inputs"].items())
-    except (ValueError, KeyError, AttributeError) as error:
+        specs = tuple(parse_spec(f"{name}={spec}") for name, spec in json.loads(text)["inputs"].items())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelLoadFailed(f'{_FILE} must be like {{"inputs": {{"x": "FP32[batch,64]"}}}}: {error}') from error
+    for spec in specs:
+        if spec.dtype not in TORCH:
+            raise ModelLoadFailed(f"input {spec.name!r} is {spec.dtype.name}, which TorchScript does not have")
+    return specs
 
 
 def _runner(module: Any) -> Any:

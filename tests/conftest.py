@@ -1,0 +1,22 @@
+"""Which event loop a test runs on: the usual one, or one whose time passes at once, for tests in a folder `virtual`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import grpc.aio
+import pytest
+
+from penstock.testing import VirtualTimeLoop
+
+# grpc.aio ends its thread when its last object is collected, and may hang doing so: it lives as long as the tests.
+grpc.aio.init_grpc_aio()
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.path.parent.name == "virtual":
+        return {"virtual": VirtualTimeLoop}
+    return {"asyncio": asyncio.new_event_loop}

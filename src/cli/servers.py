@@ -20,7 +20,7 @@ from .output import out
 
 if TYPE_CHECKING:
     from ..supervisor.serve import Addresses
-    from ..worker.serve import WorkerConfig
+    from ..worker.worker_config import WorkerConfig
 
 Host = Annotated[str | None, typer.Option(help="What to bind to.", show_default=False)]
 GrpcPort = Annotated[int | None, typer.Option(help="gRPC port of the gateways.", show_default=False)]
@@ -59,7 +59,8 @@ def up(
     config: Config = None,
 ) -> None:
     """Serve everything on this host: a registry, gateways, and the workers that the registry asks for."""
-    from ..supervisor.serve import ChildFailed, UpConfig, serve
+    from ..supervisor.kept import ChildFailed
+    from ..supervisor.serve import UpConfig, serve
 
     flags = {
         "data_dir": data_dir,
@@ -195,10 +196,12 @@ def worker(
     """Serve one version of one model on one device."""
     chosen, _ = _prepare("worker", config, data_dir=data_dir, registry=registry)
     try:
-        from ..worker.serve import WorkerConfig, serve  # imports torch: a spare has done that when it is assigned
+        from ..worker.serve import serve  # imports torch: a spare has done that when it is assigned
     except ModuleNotFoundError as error:
         print(f"penstock: workers need {error.name}: pip install 'penstock[worker]'", file=sys.stderr)
         raise typer.Exit(1) from None
+    from ..worker.worker_config import WorkerConfig
+
     plan = WorkerConfig(
         name=name,
         version=version,

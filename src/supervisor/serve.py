@@ -15,9 +15,8 @@ from typing import Any
 from ..rpc.channel import connect
 from ..rpc.lifecycle import Stop
 from ..rpc.ports import require_courage, reserve
-from .child import Child
 from .fleet import Fleet, FleetConfig
-from .plan import Crashes
+from .kept import Kept
 from .registry_follower import RegistryFollower
 
 log = logging.getLogger("penstock.supervisor")
@@ -52,55 +51,6 @@ class Addresses:
     registry: str
 
 
-class _Kept:
-    """A server that is started again when it ends; until `stop`."""
-
-    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.name = name
-        self._arguments = arguments
-        self._environment = environment
-        self._child: Child | None = None
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Start it and wait until it is ready; after that it is kept.
-
-        Raises:
-            ChildFailed: it ended before it was ready; its own message is on stderr.
-        """
-        self._child = await Child.start(self.name, self._arguments, self._environment)
-        if await self._child.ready() is None:
-            status = await self._child.wait()
-            raise ChildFailed(f"the {self.name} did not start (status {status}); its message stands above")
-        self._keeping = asyncio.create_task(self._keep())
-
-    async def _keep(self) -> None:
-        crashes, loop = Crashes(), asyncio.get_running_loop()
-        while self._child is not None:
-            status = await self._child.wait()
-            delay = crashes.note(loop.time())
-            log.warning("the %s ended with status %d; starting it again in %.2f s", self.name, status, delay)
-            await asyncio.sleep(delay)
-            self._child = await Child.start(self.name, self._arguments, self._environment)
-
-    def hurry(self) -> None:
-        """Have it give up what it still holds."""
-        if self._child is not None:
-            self._child.hurry()
-
-    async def stop(self, grace: float) -> None:
-        """End it for good."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-        if self._child is not None:
-            await self._child.stop(grace)
-
-
-class ChildFailed(Exception):
-    """A server did not come up."""
-
-
 async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], None]) -> int:
     """Run everything until `stop`. Returns the exit status.
 
@@ -122,7 +72,7 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
     async with AsyncExitStack() as stack:
         run_dir = Path(tempfile.mkdtemp(prefix="penstock-"))
         stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
-        registry = _Kept("registry", _registry_arguments(config, addresses), config.environment)
+        registry = Kept("registry", _registry_arguments(config, addresses), config.environment)
         stack.push_async_callback(registry.stop, config.grace)
         await registry.start()
 
@@ -136,9 +86,7 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
         _background(stack, follower.run())
         _background(stack, fleet.run())
 
-        gateways = [
-            _Kept("gateway", _gateway_arguments(config, addresses), environment) for _ in range(config.gateways)
-        ]
+        gateways = [Kept("gateway", _gateway_arguments(config, addresses), environment) for _ in range(config.gateways)]
         for gateway in gateways:
             stack.push_async_callback(gateway.stop, config.grace)
         await asyncio.gather(*(gateway.start() for gateway in gateways))
@@ -149,7 +97,7 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
     return 0
 
 
-async def _hurry_when_forced(stop: Stop, children: Sequence[_Kept | Fleet]) -> None:
+async def _hurry_when_forced(stop: Stop, children: Sequence[Kept | Fleet]) -> None:
     await stop.forced.wait()
     for child in children:
         child.hurry()

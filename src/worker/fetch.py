@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from penstock.v1 import model_pb2
@@ -34,10 +35,15 @@ async def fetch(registry: RegistryClient, manifest: model_pb2.Manifest, cache: P
     for entry in manifest.files:
         target = _inside(folder, entry.path)
         if not await asyncio.to_thread(_is_intact, target, entry):
-            await _fetch_file(registry, entry, target)
+            await _fetch_file(registry, entry, target, _part(progress, done, total))
         done += entry.size
         progress(done / total)
     return folder
+
+
+def _part(progress: Progress, done: int, total: int) -> Callable[[int], None]:
+    """Turns the bytes of the file at hand into a share of the whole."""
+    return lambda size: progress((done + size) / total)
 
 
 def _inside(folder: Path, path: str) -> Path:
@@ -57,15 +63,17 @@ def _is_intact(path: Path, entry: model_pb2.FileEntry) -> bool:
         return False
 
 
-def _digest(file) -> str:  # type: ignore[no-untyped-def]
+def _digest(file: BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def _fetch_file(registry: RegistryClient, entry: model_pb2.FileEntry, target: Path) -> None:
+async def _fetch_file(
+    registry: RegistryClient, entry: model_pb2.FileEntry, target: Path, on_bytes: Callable[[int], None]
+) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        digest, size = await _write(registry.fetch_file(entry.sha256), partial)
+        digest, size = await _write(registry.fetch_file(entry.sha256), partial, on_bytes)
         if digest != entry.sha256 or size != entry.size:
             text = f"{entry.path!r} came with {size} bytes and digest {digest[:12]}…, published were {entry.size} and "
             raise ArtifactCorrupt(f"{text}{entry.sha256[:12]}…; publish the version again under a new number")
@@ -74,11 +82,14 @@ async def _fetch_file(registry: RegistryClient, entry: model_pb2.FileEntry, targ
         partial.unlink(missing_ok=True)
 
 
-async def _write(chunks: AsyncIterator[pb.FetchFileResponse], path: Path) -> tuple[str, int]:
+async def _write(
+    chunks: AsyncIterator[pb.FetchFileResponse], path: Path, on_bytes: Callable[[int], None]
+) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         async for message in chunks:
             digest.update(message.chunk)
             size += len(message.chunk)
             await asyncio.to_thread(file.write, message.chunk)
+            on_bytes(size)
     return digest.hexdigest(), size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
@@ -59,7 +61,8 @@ def test_bad_input_gets_its_own_error_and_the_server_goes_on(
 def raw(server: Server, method: str, request: bytes, timeout: float = 10) -> None:
     with grpc.insecure_channel(server.grpc, [("grpc.max_send_message_length", -1)]) as channel:
         try:
-            channel.unary_unary(method)(request, timeout=timeout)
+            send: Any = channel.unary_unary(method)
+            send(request, timeout=timeout)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -57,8 +58,9 @@ def test_a_model_that_cannot_load_fails_publish_with_the_reason_and_changes_noth
 
 
 def test_torchscript_is_published_with_its_inputs(shared: Server, tmp_path: Path) -> None:
+    trace: Any = torch.jit.trace  # untyped upstream
     with pytest.warns(DeprecationWarning, match="torch.jit"):
-        torch.jit.save(torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(2, 3)), tmp_path / "linear.pt")
+        torch.jit.save(trace(torch.nn.Linear(3, 2), torch.zeros(2, 3)), tmp_path / "linear.pt")
     shared.command("publish", "linear", str(tmp_path / "linear.pt"), "--input", "x=FP32[batch,3]")
     answer = shared.command("predict", "linear", '{"x": [[1, 2, 3]]}')
     assert np.shape(answer["outputs"]["output"]) == (1, 2)
@@ -71,7 +73,7 @@ def test_the_history_of_an_alias_names_who_and_when(shared: Server) -> None:
 
 def test_undeploy_is_seen_by_health_watchers_and_deploy_brings_the_model_back(server: Server) -> None:
     with grpc.insecure_channel(server.grpc) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         seen = stub.Watch(health_pb2.HealthCheckRequest(service="models/scale"), timeout=60)
         assert next(seen).status == health_pb2.HealthCheckResponse.SERVING
         server.command("undeploy", "scale")

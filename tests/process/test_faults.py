@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -71,7 +72,7 @@ async def test_sigterm_under_load_loses_nothing_for_callers_who_watch_health(tmp
 
 async def _until_not_serving(server: Server) -> None:
     async with grpc.aio.insecure_channel(server.grpc) as channel:
-        stub: health_pb2_grpc.HealthAsyncStub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         async for answer in stub.Watch(health_pb2.HealthCheckRequest(service="models/scale")):
             if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
                 return

@@ -19,7 +19,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 def block(language: str, containing: str) -> str:
     """The code block of a language that contains a text."""
-    return next(b for b in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in b)
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return next(block for block in blocks if containing in block)
 
 
 @pytest.fixture(scope="module")

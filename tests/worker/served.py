@@ -18,7 +18,8 @@ from penstock.rpc.lifecycle import Stop
 from penstock.rpc.server import bind, build
 from penstock.v1 import predict_pb2 as pb
 from penstock.v1 import registry_pb2, tensor_pb2, worker_pb2_grpc
-from penstock.worker.serve import WorkerConfig, serve
+from penstock.worker.serve import serve
+from penstock.worker.worker_config import WorkerConfig
 
 from .fake_registry import FakeRegistry
 

@@ -41,7 +41,8 @@ async def test_every_file_is_brought_to_its_place(
     assert folder == tmp_path / "cache" / "scale" / "1"
     assert left_in(folder) == ["model.pt2", "more/labels.txt"]
     assert (folder / "model.pt2").read_bytes() == b"m" * 1000
-    assert done == [1.0, 1.0]
+    assert done == sorted(done)
+    assert done[-1] == 1.0
 
 
 async def test_what_is_there_is_not_fetched_again_unless_it_has_rotted(

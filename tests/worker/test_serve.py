@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class Scale(Servable):
 
 async def test_a_worker_reports_each_stage_and_then_takes_a_lease(tmp_path: Path) -> None:
     async with ready(tmp_path) as worker:
-        stages = [report.worker.stage for report in worker.registry.reports]
+        stages = [stage for stage, _ in groupby(report.worker.stage for report in worker.registry.reports)]
         assert stages == ["fetching", "loading", "warming up", "proving"]
         assert not any(report.error for report in worker.registry.reports)
         [registered] = worker.registry.registered

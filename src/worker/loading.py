@@ -1,0 +1,102 @@
+"""From a manifest to a model that has answered once: fetch, load, warm up, prove, and say how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from penstock.v1 import model_pb2
+from penstock.v1 import registry_pb2 as pb
+
+from .batch_queue import BatchPolicy
+from .device import resolve_device
+from .fetch import fetch
+from .instance import Instance
+from .loaded import Loaded, load
+from .model_thread import ModelThread
+from .registry_client import RegistryClient
+from .warmup import prove, warm_up
+from .worker_config import WorkerConfig
+
+_FETCHED = 0.3
+"""How much of the loading is done when the files are here."""
+_STEP = 0.05
+"""Progress is told in steps, not with every piece of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model that has answered once."""
+
+    loaded: Loaded
+    policy: BatchPolicy
+    instance: Instance
+
+
+class _Stages:
+    """Tells the registry what the worker is doing."""
+
+    def __init__(self, registry: RegistryClient, record: pb.WorkerRecord) -> None:
+        self._registry, self._record = registry, record
+        self._telling: asyncio.Task[None] | None = None
+
+    async def enter(self, name: str, progress: float) -> None:
+        if self._telling is not None:
+            await self._telling  # in order: an earlier stage must not be heard after a later one
+        await self._tell(name, progress)
+
+    async def _tell(self, name: str, progress: float) -> None:
+        self._record.stage, self._record.progress = name, progress
+        await self._registry.report_load(self._record)
+
+    def fetched(self, share: float) -> None:
+        """Told while files come; never holds them up."""
+        busy = self._telling is not None and not self._telling.done()
+        if not busy and share * _FETCHED >= self._record.progress + _STEP:
+            self._telling = asyncio.ensure_future(self._tell("fetching", share * _FETCHED))
+
+
+async def make_ready(
+    config: WorkerConfig,
+    registry: RegistryClient,
+    record: pb.WorkerRecord,
+    thread: ModelThread,
+    on_fatal: Callable[[], None],
+) -> Ready:
+    """Do everything that comes before the lease.
+
+    Args:
+        config: which version, and where.
+        registry: has the manifest and the files, and is told how it goes.
+        record: what the registry is told; its device, stage and progress are filled in here.
+        thread: the model's own.
+        on_fatal: called when the device is lost.
+
+    Raises:
+        PenstockError: why the version cannot be served; loaders may raise anything else too.
+    """
+    stages = _Stages(registry, record)
+    record.device = resolve_device(config.device, config.index)
+    manifest = (await registry.version(config.name, config.version)).manifest
+    await stages.enter("fetching", 0.0)
+    folder = await fetch(registry, manifest, config.cache_dir, stages.fetched)
+    await stages.enter("loading", _FETCHED)
+    loaded = await thread.call(lambda: load(manifest.format, folder, manifest.entry, record.device))
+    policy, instance = _policy(manifest.batching, loaded), Instance(loaded, record.device, on_fatal, thread)
+    await stages.enter("warming up", 0.6)
+    await warm_up(instance, loaded, policy.max_batch_size)
+    await stages.enter("proving", 0.9)
+    await prove(instance, loaded)
+    return Ready(loaded, policy, instance)
+
+
+def _policy(published: model_pb2.BatchPolicy, loaded: Loaded) -> BatchPolicy:
+    """As published, within what the model itself allows."""
+    default = BatchPolicy()
+    rows = published.max_batch_size or default.max_batch_size
+    return BatchPolicy(
+        max_batch_size=min(rows, loaded.max_rows or rows) if loaded.signature.batch else 1,
+        max_queue_delay=published.max_queue_delay.ToMilliseconds() / 1000,
+        max_queue_size=published.max_queue_size or max(default.max_queue_size, 4 * rows),
+    )

@@ -1,0 +1,125 @@
+"""From the loaded model to the exit: take the lease, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from random import Random
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from penstock.v1 import model_pb2, worker_pb2
+from penstock.v1 import registry_pb2 as pb
+
+from ..rpc.interceptor import CallInterceptor
+from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.server import bind, build
+from .batcher import Batcher
+from .lease import Lease
+from .loading import Ready
+from .registry_client import RegistryClient
+from .servicer import WorkerServicer
+from .worker_config import WorkerConfig
+
+_REGISTRY_PATIENCE = 2.0
+"""Seconds for the registry to hear of a drain."""
+
+log = logging.getLogger("penstock.worker")
+
+T = TypeVar("T")
+
+
+async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, T]) -> T | None:
+    """A stop abandons what is under way; then this is None."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.requested.wait())
+    done, _ = await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task in done:
+        return task.result()
+    task.cancel()
+    await asyncio.wait({task}, timeout=1.0)
+    return None
+
+
+class Serving:
+    """From the loaded model to the exit."""
+
+    def __init__(
+        self, config: WorkerConfig, stop: Stop, registry: RegistryClient, record: pb.WorkerRecord, ready: Ready
+    ) -> None:
+        self._config, self._stop, self._registry, self._record = config, stop, registry, record
+        self._signature, self._policy, self._instance = ready.loaded.signature, ready.policy, ready.instance
+        self._batcher = Batcher(ready.instance.run, ready.policy)
+        self._servicer = WorkerServicer(
+            config.name,
+            config.version,
+            config.worker_id,
+            self._signature,
+            self._batcher,
+            generator=bool(ready.loaded.stream),
+        )
+
+    async def run(self, stack: AsyncExitStack) -> None:
+        """Serve until the worker is told to stop, and drain. What it starts is ended through `stack`."""
+        gc.collect()
+        gc.freeze()  # what is loaded stays: later collections need not look at it
+        batching = asyncio.create_task(self._batcher.serve())
+        stack.callback(batching.cancel)
+        server = build(CallInterceptor(), [(worker_pb2.DESCRIPTOR.services_by_name["WorkerService"], self._servicer)])
+        port = bind(server, self._config.listen, "--listen")
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+        lease = await unless_stopped(self._stop, self._take_lease(port))
+        if lease is None:
+            return
+        keeping = asyncio.create_task(lease.keep())
+        stack.callback(keeping.cancel)
+        await self._stop.requested.wait()
+        await self._drain(server, lease)
+
+    async def _take_lease(self, port: int) -> Lease:
+        listen = self._config.listen
+        self._record.address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+        self._record.state = model_pb2.MODEL_STATE_AVAILABLE
+        self._record.max_batch_size = self._policy.max_batch_size
+        self._record.stage, self._record.progress = "", 1.0
+        lease = Lease(
+            self._registry,
+            self._record,
+            self._signature,
+            report=self._report,
+            on_epoch=self._on_epoch,
+            on_drain=self._stop.requested.set,
+            random=Random(),
+        )
+        await lease.take()
+        tell_parent(ready="worker", address=self._record.address, epoch=self._record.epoch)
+        log.info("serving %s version %d on %s", self._config.name, self._config.version, self._record.device)
+        return lease
+
+    def _on_epoch(self, epoch: int) -> None:
+        self._servicer.epoch = epoch
+
+    def _report(self) -> pb.LoadReport:
+        done = self._instance.counters
+        return pb.LoadReport(
+            queued_rows=self._batcher.queued_rows,
+            rows=done.rows,
+            batches=done.batches,
+            failures=done.failures + self._batcher.failures,
+        )
+
+    async def _drain(self, server: grpc.aio.Server, lease: Lease) -> None:
+        """In the order that loses nothing: say so, go on, refuse the new, finish the old, give the lease back."""
+        await unless_forced(self._stop, lease.announce_drain(), _REGISTRY_PATIENCE)
+        await unless_forced(self._stop, asyncio.sleep(self._config.lame_duck), self._config.lame_duck + 1)
+        self._batcher.refuse_new()
+        if not await unless_forced(self._stop, self._batcher.drained(), self._config.grace):
+            log.warning("%d queued rows are given up", self._batcher.queued_rows)
+            self._batcher.give_up()
+        await server.stop(0.5)
+        await self._registry.revoke(self._config.worker_id)

@@ -182,11 +182,12 @@ class Fleet:
         self._task(_ended(worker.child.stop(self._config.grace)))
 
     async def stop(self) -> None:
-        """Drain all workers at once, and end the spare."""
+        """End all workers and the spare, at once: the gateways are gone, and nobody sends any longer."""
         self._stopped, self._makes_spare = True, False
         for worker_id, worker in list(self._workers.items()):
             if not worker.stopping:
                 self._stop_worker(worker_id)
+        self.hurry()
         while self._tasks:
             await asyncio.gather(*self._tasks)
         if self._spare is not None:

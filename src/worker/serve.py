@@ -68,8 +68,10 @@ class _Fatal:
 
 async def _load_failed(registry: RegistryClient, record: pb.WorkerRecord, error: Exception) -> int:
     """Tell whoever publishes why, and end. Only they see it: callers learn that the load failed, not how."""
-    log.error("cannot load %s version %d", record.name, record.version, exc_info=error)
+    ours = isinstance(error, PenstockError)  # such an error says itself what is wrong; what caused it may say more
     reason = error.message if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
+    cause = error.__cause__ if ours else error
+    log.error("cannot load %s version %d: %s", record.name, record.version, reason, exc_info=cause)
     record.state = model_pb2.MODEL_STATE_END
     await registry.report_load(record, reason[:400] or type(error).__name__)
     return EXIT_LOAD_FAILED

@@ -7,6 +7,7 @@ the default. All settings are in one flat list, so that one file and one environ
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ def load(
     origins = {f.name: Origin(f.default, "default") for f in fields(Settings)}
     path = file or Path(environment.get("PENSTOCK_CONFIG", "penstock.toml"))
     for key, value in _read(path, required=file is not None or "PENSTOCK_CONFIG" in environment).items():
-        origins[_known(key, str(path))] = Origin(_typed(key, value, types[key], str(path)), str(path))
+        origins[key] = Origin(_typed(key, value, types[_known(key, str(path))], str(path)), str(path))
     for key in origins:
         name = f"PENSTOCK_{key.upper()}"
         if name in environment:
@@ -108,7 +109,7 @@ def _read(path: Path, *, required: bool) -> Mapping[str, Any]:
         if required:
             raise BadSetting(f"there is no file {path}") from None
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # not TOML, or not even text
         raise BadSetting(f"{path} cannot be read: {error}") from None
 
 
@@ -124,8 +125,10 @@ def _typed(key: str, value: Any, wanted: type, source: str) -> Any:
     try:
         if wanted is bool and isinstance(value, str):
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
-        if wanted is bool and not isinstance(value, bool):
-            raise ValueError
+        if not isinstance(value, (str, *_TAKES.get(wanted, (wanted,)))) or (
+            isinstance(value, bool) != (wanted is bool)
+        ):
+            raise TypeError  # 1.5 is not the integer 1, and true is not 1
         return wanted(value)
     except (ValueError, TypeError, KeyError):
         raise BadSetting(f"{source}: {key} must be of type {wanted.__name__}, got {value!r}") from None
@@ -137,7 +140,10 @@ _CHOICES = {
     "trace_exporter": ("off", "console", "otlp"),
     "log_level": ("debug", "info", "warning", "error"),
 }
+_TAKES: Mapping[type, tuple[type, ...]] = {float: (int, float), Path: (Path,)}
+"""What may stand for a value of a type, besides its text."""
 _LEAST = {"gateways": 1, "max_message_bytes": 1024, "max_in_flight": 1, "max_in_flight_bytes": 1024, "lease_ttl": 0.1}
+_MOST = {"grpc_port": 65535, "http_port": 65535, "registry_port": 65535, "trace_ratio": 1}
 
 
 def _check(origins: Mapping[str, Origin]) -> None:
@@ -149,6 +155,10 @@ def _check(origins: Mapping[str, Origin]) -> None:
     for key, origin in origins.items():
         if isinstance(origin.value, (int, float)) and not origin.value >= _LEAST.get(key, 0):
             raise BadSetting(f"{key} must be at least {_LEAST.get(key, 0)}, got {origin.value!r} ({origin.source})")
+        if origin.value == math.inf:
+            raise BadSetting(f"{key} must be finite, got {origin.value!r} ({origin.source})")
+        if key in _MOST and origin.value > _MOST[key]:
+            raise BadSetting(f"{key} must be at most {_MOST[key]}, got {origin.value!r} ({origin.source})")
 
 
 def to_environment(settings: Settings, origins: Mapping[str, Origin]) -> dict[str, str]:

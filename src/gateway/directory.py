@@ -50,6 +50,8 @@ class Directory:
             self.workers.pop(worker_id, None)
         for key_id in change.removed_keys:
             self._key_records.pop(key_id, None)
+        if change.snapshot or change.keys or change.removed_keys:
+            self.keys = {key.key_id: _key(key) for key in self._key_records.values()}
         self.known = True
         self._derive(changed)
 
@@ -58,7 +60,6 @@ class Directory:
             self.routes.pop(name, None)
             if name in self.models:
                 self.routes[name] = _route(self.models[name])
-        self.keys = {key.key_id: _key(key) for key in self._key_records.values()}
         self._changes += 1
         self._history |= dict.fromkeys(changed, self._changes)
         for listener in self._listeners:

@@ -18,6 +18,7 @@ from ..errors import InvalidArgument, MalformedRequest, Violation
 from .wire import field
 
 DEFAULT_ALIAS = "stable"
+_REMEMBERED_BYTES = 300  # name and alias take 264; what callers pad with unknown fields must not fill the memory
 _NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,127}")
 
 
@@ -37,16 +38,19 @@ def target(request: bytes) -> Target:
         MalformedRequest: these bytes are not a protobuf message.
         InvalidArgument: there is no legal model name, alias or version.
     """
-    return _parsed(field(request, 1) or b"")
+    spec = field(request, 1) or b""
+    return _remembered(spec) if len(spec) <= _REMEMBERED_BYTES else _parsed(spec)
 
 
-@lru_cache(4096)
 def _parsed(spec: bytes) -> Target:
-    """Callers send the same few bytes again and again."""
     try:
         return from_message(model_pb2.ModelSpec.FromString(spec))
     except DecodeError:
         raise MalformedRequest("model_spec is not a ModelSpec; generate stubs from the served protos") from None
+
+
+_remembered = lru_cache(4096)(_parsed)
+"""Callers send the same few bytes again and again."""
 
 
 def from_message(spec: model_pb2.ModelSpec) -> Target:

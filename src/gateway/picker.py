@@ -56,8 +56,14 @@ class PowerOfTwoChoices(Generic[S]):
         fresh = _fresh(self._subchannels, tried)
         if len(fresh) < 2:
             return fresh[0] if fresh else None
-        one, other = self._random.sample(range(len(fresh)), 2)
+        one, other = _two(len(fresh), self._random)
         return min(fresh[one], fresh[other], key=lambda subchannel: subchannel.in_flight)
+
+
+def _two(count: int, random: Random) -> tuple[int, int]:
+    """Two different numbers below `count`; `Random.sample` takes ten times as long."""
+    one, other = int(random.random() * count), int(random.random() * (count - 1))
+    return one, other + (other >= one)
 
 
 def _fresh(subchannels: Sequence[S], tried: Sequence[S]) -> Sequence[S]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from ..errors import DeadlineExceeded, PenstockError, RegistryUnavailable, StreamBroken, WorkerLost
@@ -15,7 +16,7 @@ from .balancer import Balancer, Key
 from .directory import Directory
 from .peek import Target, target
 from .retry import Attempts, RetryBudget, costs_budget, may_retry
-from .routing import resolve, why_unavailable
+from .routing import is_expected, resolve, why_unavailable
 from .streams import PredictStreams
 from .subchannel import Metadata, Subchannel
 
@@ -56,9 +57,12 @@ class Proxy:
             while True:
                 subchannel = await self._subchannel(key, call, tried)
                 try:
-                    async for response in subchannel.generate(request, self._timeout(call), _metadata(call)):
-                        begun = True
-                        yield response
+                    async with aclosing(
+                        subchannel.generate(request, self._timeout(call), _metadata(call))
+                    ) as responses:
+                        async for response in responses:
+                            begun = True
+                            yield response
                     return
                 except PenstockError as error:
                     if begun and isinstance(error, WorkerLost):
@@ -101,7 +105,7 @@ class Proxy:
     async def _subchannel(self, key: Key, call: Call, tried: list[Subchannel]) -> Subchannel:
         """A ready one; where there is none, a short wait for one."""
         found = self._balancer.pick(key, tried)
-        if found is None:
+        if found is None and is_expected(self._directory.routes, *key):
             patience = min(MAX_WAIT_FOR_WORKER, 0.2 * call.time_remaining())
             found = await self._balancer.wait(key, max(patience, 0.0))
         if found is None:
@@ -127,7 +131,7 @@ class Proxy:
             raise error.with_metadata(model=key[0], version=str(key[1]))
         now = asyncio.get_running_loop().time()
         if costs_budget(error) and not self._budget(key[0]).take(now):
-            raise error
+            raise error.with_metadata(model=key[0], version=str(key[1]))
         return attempts
 
     def _budget(self, name: str) -> RetryBudget:

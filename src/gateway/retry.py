@@ -63,7 +63,8 @@ class RetryBudget:
     def take(self, now: float) -> bool:
         """Spend one retry, if there is one."""
         slot = self._slot(now)
-        requests = sum(s[1] for s in self._slots)
+        # Whole seconds are counted: fewer for the requests than for the retries, so that the bound always holds.
+        requests = sum(s[1] for s in self._slots if s[0] > slot[0] - self.WINDOW)
         retries = sum(s[2] for s in self._slots)
         if retries + 1 > self.RATIO * requests + self.PER_SECOND * self.WINDOW:
             return False
@@ -72,7 +73,7 @@ class RetryBudget:
 
     def _slot(self, now: float) -> list[float]:
         second = float(int(now))
-        while self._slots and self._slots[0][0] <= second - self.WINDOW:
+        while self._slots and self._slots[0][0] < second - self.WINDOW:
             self._slots.popleft()
         if not self._slots or self._slots[-1][0] != second:
             self._slots.append([second, 0, 0])

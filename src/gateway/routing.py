@@ -72,6 +72,12 @@ def _listed(things: Mapping[str, int] | Mapping[int, State]) -> str:
     return ", ".join(names[-8:]) or "none"
 
 
+def is_expected(routes: Mapping[str, Route], name: str, version: int) -> bool:
+    """Whether a worker may appear in a moment, so that waiting for it makes sense."""
+    route = routes.get(name)
+    return route is not None and route.versions.get(version) in (State.SERVING, State.LOADING)
+
+
 def why_unavailable(routes: Mapping[str, Route], name: str, version: int) -> PenstockError:
     """The error for a version that no worker answers for at the moment."""
     route = routes.get(name)

@@ -7,11 +7,11 @@ from grpc_health.v1 import health_pb2
 from penstock.v1 import model_status_pb2, predict_pb2, registry_pb2
 
 from ..errors import RegistryUnavailable
-from ..rpc.access import Access, authenticate, check
+from ..rpc.access import NOBODY, Access, authenticate, check
 from ..rpc.call import Call, Gate
+from ..rpc.health import HEALTH
 from ..rpc.service import paths
 from .directory import Directory
-from .health import HEALTH
 
 _SERVICES = (
     # Probes send no credentials (Kubernetes); they learn SERVING or NOT_SERVING and nothing else.
@@ -24,7 +24,7 @@ _SERVICES = (
 RULES: dict[str, Access] = (
     {path: access for service, access in _SERVICES for path in paths(service)}
     | {
-        f"/{HEALTH}/List": Access.PUBLIC,  # old releases of the library's descriptor lack it
+        f"/{HEALTH}/List": Access.AUTHENTICATED,  # it names models: those that the caller may see
     }
     | {
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": Access.AUTHENTICATED
@@ -38,6 +38,7 @@ def authentication(directory: Directory) -> Gate:
 
     def gate(call: Call) -> None:
         access = RULES.get(call.method)
+        call.principal = NOBODY
         if access is Access.PUBLIC:
             return
         if not directory.known:

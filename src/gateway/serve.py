@@ -14,6 +14,7 @@ from penstock.v1 import model_status_pb2, predict_pb2
 from ..rpc.access_log import AccessLog
 from ..rpc.call import Concern, Gate
 from ..rpc.channel import MAX_MESSAGE_BYTES, connect
+from ..rpc.health import HEALTH
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, tell_parent, unless_forced
 from ..rpc.ports import listen, require_courage
@@ -25,7 +26,7 @@ from .balancer import Balancer
 from .directory import Directory
 from .forward import SERVICE as CONTROL
 from .forward import forwarder
-from .health import HEALTH, ModelHealth, health_handler
+from .health import ModelHealth
 from .http import HttpServer, make_app
 from .proxy import Deadlines, Proxy
 from .resolver import Resolver
@@ -97,7 +98,7 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
             reflect=True,
             max_message_bytes=config.max_message_bytes,
             share_port=config.share_port,
-            extra={HEALTH: health_handler(health), CONTROL.full_name: forwarder(registry, config.api_key)},
+            extra={HEALTH: health.table.handler(), CONTROL.full_name: forwarder(registry, config.api_key)},
         )
         port = bind(server, f"{config.host}:{config.grpc_port}", "--grpc-port")
         listener = listen(config.host, config.http_port, "--http-port", share=config.share_port)
@@ -106,14 +107,14 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
 
         _background(stack, resolver.run())
         _background(stack, _follow(balancer, health))
+        health.refresh()
         await server.start()
-        await health.start()
         http_port = listener.getsockname()[1]
         tell_parent(ready="gateway", grpc=f"{config.host}:{port}", http=f"{config.host}:{http_port}")
         await stop.requested.wait()
 
         # Say so first, go on for a moment, then refuse: clients that watch health lose nothing.
-        await health.drain()
+        health.table.drain()
         await unless_forced(stop, asyncio.sleep(config.lame_duck), config.lame_duck + 1)
         await unless_forced(stop, server.stop(config.grace), config.grace + 1)
         await server.stop(0)
@@ -150,7 +151,7 @@ async def _follow(balancer: Balancer, health: ModelHealth) -> None:
     """Health follows every change of the directory and of the connections."""
     while True:
         await balancer.changed()
-        await health.refresh()
+        health.refresh()
 
 
 def _why_not_ready(directory: Directory, stop: Stop) -> str:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from penstock.v1 import model_pb2, registry_pb2
 from penstock.v1 import model_status_pb2 as pb
 
-from ..errors import InvalidArgument, RegistryUnavailable, Violation
+from ..errors import InvalidArgument, RegistryUnavailable, VersionNotFound, Violation
 from ..rpc.call import Call
 from .directory import Directory
 from .peek import from_message
@@ -46,7 +46,11 @@ class StatusServicer:
     async def get_model_metadata(self, request: pb.GetModelMetadataRequest, call: Call) -> pb.GetModelMetadataResponse:
         """Signature and manifest of a version."""
         name, version = self._resolved(request.model_spec, call)
-        record = next(v for v in self._directory.models[name].versions if v.manifest.version == version)
+        records = [v for v in self._directory.models[name].versions if v.manifest.version == version]
+        if not records:
+            text = f"model {name!r} has no version"
+            raise VersionNotFound(text, resource=("version", name), metadata={"model": name})
+        (record,) = records
         spec = model_pb2.ModelSpec(name=name, version=version)
         answer = pb.GetModelMetadataResponse(model_spec=spec, manifest=record.manifest)
         if record.HasField("signature"):
@@ -99,7 +103,7 @@ class StatusServicer:
             and asked.name in routes
             and asked.alias not in routes[asked.name].aliases
         ):
-            return asked.name, max(routes[asked.name].versions)
+            return asked.name, max(routes[asked.name].versions, default=0)
         seen = call.principal
         return asked.name, resolve(routes, asked.name, asked.version, asked.alias, lambda n: seen.may("status", n))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from google.protobuf import duration_pb2
@@ -15,7 +15,7 @@ from ..rpc.errors import as_penstock_error, to_status
 from .wire import fields, wrap
 
 MAX_IN_FLIGHT = 1024
-"""Per stream. When so many are in flight the stream is not read further, and flow control reaches the caller."""
+"""Per stream, unread answers included. Then the stream is not read further, and flow control reaches the caller."""
 
 Predict = Callable[[bytes, Call], Awaitable[bytes]]
 
@@ -26,28 +26,37 @@ class PredictStreams:
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
 
-    async def serve(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+    async def serve(self, requests: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
         """The answers to a stream's questions. Leaving it cancels what is in flight."""
-        answers: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_IN_FLIGHT + 1)
-        reader = asyncio.create_task(self._read(requests, call, answers))
+        room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        answers: asyncio.Queue[bytes | None] = asyncio.Queue()  # never more than there is room for
+        reader = asyncio.create_task(self._read(requests, call, room, answers))
         try:
             while (answer := await answers.get()) is not None:
                 yield answer
+                room.release()
             await reader
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _read(self, requests: AsyncIterator[bytes], call: Call, answers: asyncio.Queue[bytes | None]) -> None:
-        room = asyncio.Semaphore(MAX_IN_FLIGHT)
+    async def _read(
+        self,
+        requests: AsyncIterator[bytes],
+        call: Call,
+        room: asyncio.Semaphore,
+        answers: asyncio.Queue[bytes | None],
+    ) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
+                await room.acquire()
                 async for request in requests:
+                    tasks.create_task(self._answer(request, call, answers))
                     await room.acquire()
-                    task = tasks.create_task(self._answer(request, call, answers))
-                    task.add_done_callback(lambda _: room.release())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None  # the stream's own: questions end with answers
         finally:
-            await answers.put(None)
+            answers.put_nowait(None)
 
     async def _answer(self, message: bytes, stream: Call, answers: asyncio.Queue[bytes | None]) -> None:
         """Answer one question; whatever happens, with an answer."""
@@ -61,7 +70,7 @@ class PredictStreams:
             result = self._error(DeadlineExceeded("the request's own timeout passed"), stream)
         except Exception as error:
             result = self._error(error, stream)
-        await answers.put(wrap(1, request_id) + result)
+        answers.put_nowait(wrap(1, request_id) + result)
 
     def _error(self, error: Exception, stream: Call) -> bytes:
         known = as_penstock_error(error, stream.request_id, stream.method)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -63,10 +63,10 @@ class Subchannel:
             raise EmptyResponse("the worker answered without a message")
         return response, tuple(trailers)
 
-    async def generate(self, request: bytes, timeout: float | None, metadata: Metadata) -> AsyncIterator[bytes]:
+    async def generate(self, request: bytes, timeout: float | None, metadata: Metadata) -> AsyncGenerator[bytes, None]:
         """Send a request's bytes and give on each answer's bytes. Raises as `predict` does."""
-        self.in_flight += 1
         call = self._generate(request, timeout=timeout, metadata=self._epoch(metadata))
+        self.in_flight += 1
         try:
             async for response in call:
                 yield response

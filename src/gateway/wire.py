@@ -48,7 +48,7 @@ def field(message: bytes, number: int) -> bytes | None:
 
 def wrap(number: int, content: bytes) -> bytes:
     """The content as a length-delimited field."""
-    return bytes((number << 3 | _BYTES,)) + _to_varint(len(content)) + content
+    return _to_varint(number << 3 | _BYTES) + _to_varint(len(content)) + content
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

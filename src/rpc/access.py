@@ -50,6 +50,9 @@ class Principal:
 ANONYMOUS = Principal("anonymous", frozenset({ADMIN}))
 """Everybody, on a server without authentication (which binds to loopback only)."""
 
+NOBODY = Principal("", frozenset())
+"""A caller who has shown nothing, on a server with authentication."""
+
 
 def _covers(scope: str, verb: str, model: str) -> bool:
     if scope == ADMIN:

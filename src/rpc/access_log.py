@@ -1,17 +1,17 @@
 """The concern that notes every call, and the thread that writes the notes as JSON lines.
 
-The call's own path only puts a tuple into a bounded queue; a full queue (a disk that hangs) costs lines, which are
+The call's own path only appends a tuple to a bounded queue; a full queue (a disk that hangs) costs lines, which are
 counted, never time.
 """
 
 from __future__ import annotations
 
 import json
-import queue
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +19,10 @@ from ..errors import PenstockError
 from .call import Call
 
 _CAPACITY = 10_000
+_INTERVAL = 0.1
+"""Seconds that a line waits at most."""
+_BATCH = 64
+"""Lines made at once, so that the event loop never waits for the thread longer than about half a millisecond."""
 _FILE_BYTES = 64 * 1024 * 1024
 
 Note = tuple[Call, float, float, str, str]
@@ -31,56 +35,65 @@ class AccessLog:
     """
 
     def __init__(self, path: Path | None = None, stream: TextIO | None = None) -> None:
+        self.dropped = 0
         self._stream = stream or RotatingFile(path or Path("access.jsonl"))
-        self._queue: queue.Queue[Note | None] = queue.Queue(_CAPACITY)
+        self._owned = stream is None
+        self._notes: deque[Note] = deque()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
-        self.dropped = 0
 
     def __call__(self, call: Call) -> AbstractContextManager[None]:
         """Note the call when it ends."""
-        return self._noted(call)
+        return _Noted(call, self.put)
 
-    @contextmanager
-    def _noted(self, call: Call) -> Iterator[None]:
-        began, clock = time.time(), time.perf_counter()
-        code, reason = "OK", ""
-        try:
-            yield
-        except PenstockError as error:
-            code, reason = error.code.name, error.reason
-            raise
-        except BaseException:
-            code = "CANCELLED" if call.cancelled else "UNKNOWN"
-            raise
-        finally:
-            self._put((call, began, time.perf_counter() - clock, code, reason))
-
-    def _put(self, note: Note) -> None:
-        try:
-            self._queue.put_nowait(note)
-        except queue.Full:
+    def put(self, note: Note) -> None:
+        """Queue a line, if there is room. The thread is not woken: a switch of threads costs more than the line."""
+        if len(self._notes) < _CAPACITY:
+            self._notes.append(note)
+        else:
             self.dropped += 1
 
     def close(self) -> None:
         """Write what is queued and end; calls noted later are lost."""
-        self._queue.put(None)
+        self._ended.set()
         self._thread.join(timeout=5)
 
     def _write(self) -> None:
-        for lines in iter(self._lines, None):
-            self._stream.write("".join(lines))
-            self._stream.flush()
+        while not self._ended.wait(_INTERVAL):
+            self._drain()
+        self._drain()
+        if self._owned:
+            self._stream.close()
 
-    def _lines(self) -> list[str] | None:
-        """What is queued now, at least one line; None at the end."""
-        notes = [self._queue.get()]
-        while not self._queue.empty() and len(notes) < 1000:
-            notes.append(self._queue.get_nowait())
-        lines = [_line(*note) for note in notes if note is not None]
-        if None in notes:
-            self._queue.put(None)
-        return lines or None
+    def _drain(self) -> None:
+        while self._notes:
+            notes = [self._notes.popleft() for _ in range(min(len(self._notes), _BATCH))]
+            try:
+                self._stream.write("".join(_line(*note) for note in notes))
+                self._stream.flush()
+            except OSError:  # a full disk costs lines, and may be mended
+                self.dropped += len(notes)
+
+
+class _Noted(AbstractContextManager[None]):
+    """One call's time in hand; a class and not a generator, since every call makes one."""
+
+    __slots__ = ("_began", "_call", "_clock", "_put")
+
+    def __init__(self, call: Call, put: Callable[[Note], None]) -> None:
+        self._call, self._put = call, put
+
+    def __enter__(self) -> None:
+        self._began, self._clock = time.time(), time.perf_counter()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        code, reason = "OK", ""
+        if isinstance(error, PenstockError):
+            code, reason = error.code.name, error.reason
+        elif error is not None:
+            code = "CANCELLED" if self._call.cancelled else "UNKNOWN"
+        self._put((self._call, self._began, time.perf_counter() - self._clock, code, reason))
 
 
 def _line(call: Call, began: float, seconds: float, code: str, reason: str) -> str:
@@ -117,3 +130,7 @@ class RotatingFile:
     def flush(self) -> None:
         """Hand the text to the system."""
         self._file.flush()
+
+    def close(self) -> None:
+        """Nothing can be written any more."""
+        self._file.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -17,11 +18,12 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from ..errors import PenstockError
+from ..errors import Unimplemented
 from .call import Call, Concern, Gate, current_call, new_call
 from .errors import as_penstock_error, to_status, to_trailers
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_Serve = Callable[[Any, Context, Call], Awaitable[Any]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -47,7 +49,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:
-                return None  # UNIMPLEMENTED, by the library
+                return self._refusal(call, Unimplemented(f"there is no method {call.method[:160]!a} here"))
             wrapped = self._wrapped[call.method] = self._wrap(handler)
         return wrapped
 
@@ -59,7 +61,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 with self._around(call):
                     raise error
-            except PenstockError as known:
+            except Exception as known:
                 await _abort(call, context, known)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
@@ -69,8 +71,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         with contextlib.ExitStack() as stack:
             for concern in self._concerns:
                 stack.enter_context(concern(call))
-            stack.enter_context(_mapped(call))
+            stack.enter_context(_Mapped(call))
             yield
+
+    def _chain(self, serve: Callable[[Any, Context], Awaitable[Any]]) -> _Serve:
+        """`_around` for methods with one answer, put together once: a stack for each call would cost microseconds."""
+
+        async def mapped(request: Any, context: Context, call: Call) -> Any:
+            with _Mapped(call):
+                return await serve(request, context)
+
+        chain: _Serve = mapped
+        for concern in reversed(self._concerns):
+            chain = _within(concern, chain)
+        return chain
 
     def _wrap(self, handler: Any) -> Any:
         """The same method with concerns around it; requests are parsed inside, so that a bad one is our error."""
@@ -82,12 +96,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         def serve(request: Any, context: Context) -> Any:
             return inner(read(request, parse), context)
 
+        within = self._chain(serve)
+
         async def answer(request: Any, context: Context) -> Any:
             call = _bind(current_call.get(), context)
             try:
-                with around(call):
-                    response = await serve(request, context)
-            except PenstockError as error:
+                response = await within(request, context, call)
+            except Exception as error:
                 await _abort(call, context, error)
             context.set_trailing_metadata(_trailers(call))
             return response
@@ -96,10 +111,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = _bind(current_call.get(), context)
             try:
                 with around(call):
-                    async with contextlib.aclosing(serve(request, context)) as answers:
+                    answers = serve(request, context)
+                    if inspect.iscoroutine(answers):
+                        await answers  # a library's servicer, which writes to the context itself
+                        return
+                    async with contextlib.aclosing(answers):
                         async for response in answers:
                             yield response
-            except PenstockError as error:
+            except Exception as error:
                 await _abort(call, context, error)
             context.set_trailing_metadata(_trailers(call))
 
@@ -114,18 +133,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return make(behaviour, response_serializer=handler.response_serializer)
 
 
-@contextlib.contextmanager
-def _mapped(call: Call) -> Iterator[None]:
+def _within(concern: Concern, inner: _Serve) -> _Serve:
+    async def within(request: Any, context: Context, call: Call) -> Any:
+        with concern(call):
+            return await inner(request, context, call)
+
+    return within
+
+
+class _Mapped(contextlib.AbstractContextManager[None]):
     """The innermost concern: turns what was raised into an error of ours, so that the others see the final status."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        call.cancelled = True
-        raise
-    except grpc.aio.AbortError:
-        raise  # a library service has written its own status
-    except Exception as error:
-        raise as_penstock_error(error, call.request_id, call.method) from error
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        call = self._call
+        if error is None or isinstance(error, grpc.aio.AbortError):
+            return  # all is well, or a library service has written its own status
+        if isinstance(error, asyncio.CancelledError):
+            call.cancelled = True
+        elif isinstance(error, Exception):
+            known = as_penstock_error(error, call.request_id, call.method)
+            if known is not error:
+                raise known from error
 
 
 def _identity(request: Any) -> Any:
@@ -153,6 +186,9 @@ def _trailers(call: Call) -> tuple[tuple[str, str | bytes], ...]:
     return (("x-request-id", call.request_id), *call.trailers)
 
 
-async def _abort(call: Call, context: Context, error: PenstockError) -> NoReturn:
-    await context.abort(error.code, to_status(error).message, (*_trailers(call), *to_trailers(error)))
+async def _abort(call: Call, context: Context, error: Exception) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error  # a library service has written its own status
+    known = as_penstock_error(error, call.request_id, call.method)  # concerns, too, may raise
+    await context.abort(known.code, to_status(known).message, (*_trailers(call), *to_trailers(known)))
     raise AssertionError("abort always raises")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -84,12 +85,17 @@ def holders(port: int) -> Iterator[str]:
     """The processes that listen on a port, as far as /proc shows them: `pid 123 (nginx)`."""
     inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {os.readlink(fd) for fd in (process / "fd").iterdir()}
-            if links & inodes:
+        with contextlib.suppress(OSError):  # gone, or not ours to look into
+            if any(_link(fd) in inodes for fd in (process / "fd").iterdir()):
                 yield f"pid {process.name} ({(process / 'comm').read_text().strip()})"
-        except OSError:
-            continue  # gone, or not ours to look into
+
+
+def _link(descriptor: Path) -> str:
+    """What a descriptor is; empty if it was closed while we looked, as one of our own always is."""
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return ""
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

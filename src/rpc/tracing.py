@@ -14,6 +14,7 @@ from ..telemetry import is_sampled
 from .call import Call, Concern
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_UNTRACED = nullcontext()
 _SERVER_FAULTS = {  # the conventions: only these are errors of the server's span
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -29,7 +30,7 @@ def traced(tracer: Tracer, ratio: float, random: Callable[[], float]) -> Concern
 
     def concern(call: Call) -> AbstractContextManager[None]:
         if not is_sampled(call.text("traceparent"), ratio, random):
-            return nullcontext()
+            return _UNTRACED
         return _span(tracer, call)
 
     return concern
@@ -40,7 +41,9 @@ def _span(tracer: Tracer, call: Call) -> Iterator[None]:
     parent = _PROPAGATOR.extract({k: v for k, v in call.metadata.items() if isinstance(v, str)})
     attributes = {"rpc.system.name": "grpc", "rpc.method": call.method[1:], "penstock.request_id": call.request_id}
     name = call.method[1:]
-    with tracer.start_as_current_span(name, parent, SpanKind.SERVER, attributes, record_exception=False) as span:
+    with tracer.start_as_current_span(
+        name, parent, SpanKind.SERVER, attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier)
         call.metadata.update(carrier)

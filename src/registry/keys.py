@@ -17,7 +17,7 @@ def new_key(name: str, scopes: Sequence[str], now: float) -> tuple[str, Key]:
     """A key, to be shown once, and what is stored of it.
 
     Args:
-        name: whose it is; printable, at most 128 characters.
+        name: whose it is; printable ASCII, at most 128 characters.
         scopes: `admin`, `predict:MODEL` or `status:MODEL`.
         now: unix seconds.
 
@@ -33,9 +33,9 @@ def new_key(name: str, scopes: Sequence[str], now: float) -> tuple[str, Key]:
 
 
 def _name(name: str) -> list[Violation]:
-    if 1 <= len(name) <= 128 and name.isprintable():
+    if 1 <= len(name) <= 128 and name.isascii() and name.isprintable():  # it travels in a header
         return []
-    return [Violation("name", f"a key needs a name of 1 to 128 printable characters, not {quoted(name)}")]
+    return [Violation("name", f"a key needs a name of 1 to 128 printable ASCII characters, not {quoted(name)}")]
 
 
 def _scopes(scopes: Sequence[str]) -> list[Violation]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ..errors import Draining
+from ..rpc.health import HEALTH, Health
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, tell_parent, unless_forced
 from ..rpc.ports import is_loopback
@@ -83,8 +83,10 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
         if config.auth == "keys":
             ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
-        server = build(CallInterceptor(gates), [(SERVICE, RegistryServicer(registry, artifacts))])
-        await stack.enter_async_context(_serving(server, registry, config, stop))
+        health = Health()
+        services = [(SERVICE, RegistryServicer(registry, artifacts))]
+        server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
+        await stack.enter_async_context(_serving(server, health, registry, config, stop))
         await stack.enter_async_context(_ticking(registry))
         await stop.requested.wait()
         log.info("draining")
@@ -107,22 +109,19 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _serving(
-    server: grpc.aio.Server, registry: Registry, config: RegistryConfig, stop: Stop
+    server: grpc.aio.Server, health: Health, registry: Registry, config: RegistryConfig, stop: Stop
 ) -> AsyncIterator[None]:
     """Listen, say so, and at the end let what goes on finish."""
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
         port = bind(server, f"{host}:{config.port}", "--registry-port")
         await server.start()
-        for name in ("", SERVICE.full_name):
-            await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health.update({"": True, SERVICE.full_name: True})
         log.info("the registry listens on %s:%d", host, port)
         tell_parent(ready="registry", address=f"{host}:{port}")
         yield
     finally:
-        await servicer.enter_graceful_shutdown()
+        health.drain()
         registry.hub.close(Draining("the registry is stopping; connect again"))
         await unless_forced(stop, server.stop(GRACE_S), GRACE_S + 1)
 

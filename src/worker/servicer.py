@@ -10,7 +10,7 @@ from penstock.v1 import predict_pb2 as pb
 
 from ..errors import InvalidTensor, LeaseFenced, ServableIsGenerator, Violation
 from ..rpc.call import Call
-from ..signature import Signature, TensorSpec, fit
+from ..signature import MAX_VIOLATIONS, Signature, TensorSpec, fit
 from ..tensors import Array, Form, decode, encode, form_of, shape_of
 from .batcher import Batcher
 from .job import Job, Outputs, StreamJob
@@ -32,6 +32,7 @@ class WorkerServicer:
         self._spec = model_pb2.ModelSpec(name=name, version=version)
         self._worker_id = worker_id
         self._signature = signature
+        self._outputs = {spec.name: (index, spec) for index, spec in enumerate(signature.outputs)}
         self._batcher = batcher
         self._generator = generator
 
@@ -69,28 +70,37 @@ class WorkerServicer:
     def _job(self, kind: type[J], request: pb.PredictRequest | pb.GenerateRequest, call: Call) -> J:
         """The request's tensors, checked against the signature and in its order."""
         checked = fit(self._signature, [shape_of(tensor) for tensor in request.inputs])
-        if checked.violations:
-            first = checked.violations[0]
-            raise InvalidTensor(f"{first.field}: {first.description}", violations=checked.violations)
+        _refuse_if(checked.violations)
         inputs = self._decoded(request.inputs, checked.order)
         batched = bool(self._signature.batch)
         key = tuple(array.shape[1:] for array in inputs) if batched else None  # alone all the same: the batch is 1
         return kind(inputs, checked.rows if batched else 1, key, call.deadline, batched=batched)
 
     def _decoded(self, tensors: Sequence[tensor_pb2.Tensor], order: Sequence[int]) -> list[Array]:
-        pairs = zip(order, self._signature.inputs, strict=True)
-        return [decode(tensors[index], spec.dtype, f"inputs[{index}]") for index, spec in pairs]
+        arrays: list[Array] = []
+        violations: list[Violation] = []
+        for index, spec in zip(order, self._signature.inputs, strict=True):
+            try:
+                arrays.append(decode(tensors[index], spec.dtype, f"inputs[{index}]"))
+            except InvalidTensor as error:
+                violations.extend(error.violations)
+        _refuse_if(violations)
+        return arrays
 
     def _wanted(self, names: Sequence[str]) -> list[tuple[int, TensorSpec]]:
         """The outputs asked for, with their places in the signature."""
-        every = {spec.name: (index, spec) for index, spec in enumerate(self._signature.outputs)}
-        for index, name in enumerate(names):
-            if name not in every:
-                text = f"unknown output {name[:64]!r}; the model gives {', '.join(map(repr, every))}"
-                raise InvalidTensor(
-                    f"output_names[{index}]: {text}", violations=[Violation(f"output_names[{index}]", text)]
-                )
-        return [every[name] for name in names] if names else list(every.values())
+        every = self._outputs
+        if not names:
+            return list(every.values())
+        known = ", ".join(map(repr, every))
+        _refuse_if(
+            [
+                Violation(f"output_names[{index}]", f"unknown output {name[:64]!r}; the model gives {known}")
+                for index, name in enumerate(names[:10_000])
+                if name not in every
+            ]
+        )
+        return [every[name] for name in names]
 
     def _answer(self, message: R, outputs: Outputs, wanted: Sequence[tuple[int, TensorSpec]], form: Form) -> R:
         message.model_spec.CopyFrom(self._spec)
@@ -106,3 +116,10 @@ class WorkerServicer:
                 ("x-penstock-batch-size", str(job.batch_rows)),
                 ("x-penstock-worker", self._worker_id),
             ]
+
+
+def _refuse_if(violations: Sequence[Violation]) -> None:
+    """All that is wrong at once, as far as there is room; the message is the first of it."""
+    if violations:
+        first = violations[0]
+        raise InvalidTensor(f"{first.field}: {first.description}", violations=violations[:MAX_VIOLATIONS])

@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Tracer
 
 _TRACEPARENT = re.compile(
@@ -56,7 +57,7 @@ def make_tracer(config: TraceConfig, service: str) -> Tracer | None:
     return provider.get_tracer("penstock")
 
 
-def _exporter(name: str):  # type: ignore[no-untyped-def]
+def _exporter(name: str) -> SpanExporter:
     if name == "console":
         import sys
 
@@ -69,7 +70,8 @@ def _exporter(name: str):  # type: ignore[no-untyped-def]
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     except ImportError:
         raise ValueError("the trace exporter 'otlp' needs an extra: pip install 'penstock[otlp]'") from None
-    return OTLPSpanExporter()
+    exporter: SpanExporter = OTLPSpanExporter()
+    return exporter
 
 
 def default_random() -> Callable[[], float]:

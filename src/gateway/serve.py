@@ -16,7 +16,7 @@ from ..rpc.call import Concern, Gate
 from ..rpc.channel import MAX_MESSAGE_BYTES, connect
 from ..rpc.health import HEALTH
 from ..rpc.interceptor import CallInterceptor
-from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.ports import listen, require_courage
 from ..rpc.server import bind, build
 from ..rpc.tracing import traced
@@ -105,8 +105,8 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         http = HttpServer(make_app(lambda: _why_not_ready(directory, stop)), listener)
         stack.push_async_callback(http.stop)
 
-        _background(stack, resolver.run())
-        _background(stack, _follow(balancer, health))
+        background(stack, resolver.run(), log)
+        background(stack, _follow(balancer, health), log)
         health.refresh()
         await server.start()
         http_port = listener.getsockname()[1]
@@ -133,18 +133,6 @@ def _concerns(config: GatewayConfig, stack: AsyncExitStack) -> list[Concern]:
     if tracer is not None:
         concerns.append(traced(tracer, config.trace.ratio, default_random()))
     return concerns
-
-
-def _background(stack: AsyncExitStack, work) -> None:  # type: ignore[no-untyped-def]
-    """Run until the gateway ends; a mistake in it is logged, not swallowed."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_failure)
-    stack.callback(task.cancel)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("a background task ended", exc_info=task.exception())
 
 
 async def _follow(balancer: Balancer, health: ModelHealth) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 READY_FD = "PENSTOCK_READY_FD"
@@ -108,3 +109,15 @@ async def unless_forced(stop: Stop, work: Coroutine[Any, Any, Any], grace: float
     task.cancel()
     await asyncio.gather(task, forced, return_exceptions=True)
     return task in done
+
+
+def background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], log: logging.Logger) -> None:
+    """Run until the stack is left; a mistake in it is logged, not swallowed."""
+
+    def look(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("a background task ended", exc_info=task.exception())
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(look)
+    stack.callback(task.cancel)

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..rpc.channel import connect
-from ..rpc.lifecycle import Stop
+from ..rpc.lifecycle import Stop, background
 from ..rpc.ports import require_courage, reserve
 from .fleet import Fleet, FleetConfig
 from .kept import Kept
@@ -83,8 +82,8 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
         follower = RegistryFollower(channel, api_key)
         fleet = Fleet(_fleet_config(config, addresses, run_dir, environment), follower)
         stack.push_async_callback(fleet.stop)
-        _background(stack, follower.run())
-        _background(stack, fleet.run())
+        background(stack, follower.run(), log)
+        background(stack, fleet.run(), log)
 
         gateways = [Kept("gateway", _gateway_arguments(config, addresses), environment) for _ in range(config.gateways)]
         for gateway in gateways:
@@ -92,7 +91,7 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
         await asyncio.gather(*(gateway.start() for gateway in gateways))
         on_ready(addresses)
         await stop.requested.wait()
-        _background(stack, _hurry_when_forced(stop, [*gateways, fleet, registry]))
+        background(stack, _hurry_when_forced(stop, [*gateways, fleet, registry]), log)
         await asyncio.gather(*(gateway.stop(config.grace) for gateway in gateways))
     return 0
 
@@ -101,18 +100,6 @@ async def _hurry_when_forced(stop: Stop, children: Sequence[Kept | Fleet]) -> No
     await stop.forced.wait()
     for child in children:
         child.hurry()
-
-
-def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run until the end; a mistake in it is logged, not swallowed."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_failure)
-    stack.callback(task.cancel)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("a background task ended", exc_info=task.exception())
 
 
 def _admin_key(config: UpConfig) -> str:

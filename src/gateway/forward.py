@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -10,7 +10,7 @@ import grpc.aio
 
 from penstock.v1 import registry_pb2
 
-from ..errors import PenstockError, RegistryUnavailable
+from ..errors import Internal, PenstockError, RegistryUnavailable
 from ..rpc.call import Call, current_call
 from ..rpc.errors import from_rpc_error
 
@@ -63,9 +63,31 @@ def _unary_unary(send: Any, api_key: str) -> Callable[[bytes, object], Any]:
 def _stream_unary(send: Any, api_key: str) -> Callable[[AsyncIterator[bytes], object], Any]:
     async def forward(requests: AsyncIterator[bytes], _context: object) -> bytes:
         call = current_call.get()
-        return await _answer(send(requests, timeout=_timeout(call, _UPLOAD_TIMEOUT), metadata=_metadata(call, api_key)))
+        header: list[bytes] = []
+        options = {"timeout": _timeout(call, _UPLOAD_TIMEOUT), "metadata": _metadata(call, api_key)}
+        try:
+            return await _answer(send(_keep_first(requests, header), **options))
+        except Internal as error:
+            if error.reason or not header:
+                raise
+            # The registry answers as soon as it has the header if it needs no more; grpc.aio, when that comes in the
+            # middle of its own write, says INTERNAL instead of the answer. The header alone is answered in the same
+            # way.
+            return await _answer(send(_keep_first(_each(header), []), **options))
 
     return forward
+
+
+async def _keep_first(requests: AsyncIterator[bytes], first: list[bytes]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if not first:
+            first.append(request)
+        yield request
+
+
+async def _each(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for request in requests:
+        yield request
 
 
 async def _answer(call: Any) -> bytes:

@@ -83,6 +83,12 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
         self.control.append(dict(context.invocation_metadata()))
         return pb.ListKeysResponse()
 
+    async def Publish(self, requests: Any, context: Any) -> Any:
+        """Refuses as soon as it has the header, as the registry does."""
+        async for _ in requests:
+            error = errors.VersionExists("published already")
+            await context.abort(error.code, to_status(error).message, to_trailers(error))
+
     async def SetAlias(self, request: Any, context: Any) -> Any:
         error = errors.Conflict("somebody was faster")
         await context.abort(error.code, to_status(error).message, to_trailers(error))

@@ -31,6 +31,10 @@ Insecure = Annotated[bool | None, typer.Option("--insecure", help="Serve other h
 Registry = Annotated[str | None, typer.Option(help="The registry: HOST:PORT.", show_default=False)]
 
 
+EXIT_NO_TORCH = 5
+"""The supervisor (fleet.py) has the same, and tells whoever publishes."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     for command in (up, registry, gateway, worker):
@@ -199,7 +203,7 @@ def worker(
         from ..worker.serve import serve  # imports torch: a spare has done that when it is assigned
     except ModuleNotFoundError as error:
         print(f"penstock: workers need {error.name}: pip install 'penstock[worker]'", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise typer.Exit(EXIT_NO_TORCH) from None
     from ..worker.worker_config import WorkerConfig
 
     plan = WorkerConfig(

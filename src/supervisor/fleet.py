@@ -16,6 +16,9 @@ from .registry_follower import RegistryFollower
 EXIT_LOAD_FAILED = 3
 """What a worker's exit status is when the model does not load (worker.serve has the same)."""
 
+EXIT_NO_TORCH = 5
+"""What its exit status is where torch is not installed (cli.servers has the same)."""
+
 log = logging.getLogger("penstock.supervisor")
 
 
@@ -169,7 +172,7 @@ class Fleet:
         delay = crashes.note(now, load_failed=load_failed)
         self._not_before[key] = now + delay
         asyncio.get_running_loop().call_later(delay, self._wake.set)
-        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        how = _how(status)
         log.warning("worker %s %s%s", worker_id, how, "; it is left alone now" if crashes.broken else "")
         if crashes.broken:
             return f"its worker {how}, and so did {len(crashes.times) - 1} before it; deploy it again to try again"
@@ -206,3 +209,10 @@ class Fleet:
 
 async def _ended(stopping: Awaitable[int]) -> None:
     await stopping
+
+
+def _how(status: int) -> str:
+    """How a worker ended, for a person."""
+    if status == EXIT_NO_TORCH:
+        return "found no torch where it runs: pip install 'penstock[worker]'"
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

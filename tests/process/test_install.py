@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 import penstock
+from penstock.cli.servers import EXIT_NO_TORCH
 from penstock.rpc.lifecycle import READY_FD
+from penstock.supervisor import fleet
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -68,8 +70,9 @@ def test_gateway_and_registry_run_without_torch(bare: Path, tmp_path: Path) -> N
 def test_a_worker_without_torch_says_what_to_install(bare: Path, tmp_path: Path) -> None:
     line = [str(bare), "-m", "penstock", "worker", "--name=scale", "--version=1"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == EXIT_NO_TORCH
     assert "pip install 'penstock[worker]'" in done.stderr
+    assert fleet.EXIT_NO_TORCH == EXIT_NO_TORCH
 
 
 def test_the_wheel_brings_every_package_and_the_type_marker(bare: Path) -> None:

@@ -60,7 +60,7 @@ class GatewayConfig:
     balancer: str = "power_of_two_choices"
     """Or `round_robin`."""
     access_log: str = "file"
-    """`file` (DATA/logs/access-PORT.jsonl), `off`, or a path."""
+    """`file` (DATA/logs/access.jsonl), `off`, or a path; of one process only, since it rotates."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     deadlines: Deadlines = field(default_factory=Deadlines)

@@ -85,7 +85,11 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
         background(stack, follower.run(), log)
         background(stack, fleet.run(), log)
 
-        gateways = [Kept("gateway", _gateway_arguments(config, addresses), environment) for _ in range(config.gateways)]
+        arguments = _gateway_arguments(config, addresses)
+        gateways = [
+            Kept("gateway", arguments, _gateway_environment(config, environment, number))
+            for number in range(1, config.gateways + 1)
+        ]
         for gateway in gateways:
             stack.push_async_callback(gateway.stop, config.grace)
         await asyncio.gather(*(gateway.start() for gateway in gateways))
@@ -130,6 +134,16 @@ def _gateway_arguments(config: UpConfig, addresses: Addresses) -> list[str]:
         *(["--share-port"] if config.gateways > 1 else []),
         *(["--insecure"] if config.insecure else []),
     ]
+
+
+def _gateway_environment(config: UpConfig, environment: Mapping[str, str], number: int) -> Mapping[str, str]:
+    """Several gateways write an access log each: `access-2.jsonl`; a file that two rotate would lose lines."""
+    path = Path(environment.get("PENSTOCK_ACCESS_LOG", "file"))
+    if config.gateways == 1 or str(path) == "off":
+        return environment
+    if str(path) == "file":
+        path = config.data_dir / "logs" / "access.jsonl"
+    return {**environment, "PENSTOCK_ACCESS_LOG": str(path.with_stem(f"{path.stem}-{number}"))}
 
 
 def _fleet_config(config: UpConfig, addresses: Addresses, run_dir: Path, environment: Mapping[str, str]) -> FleetConfig:

@@ -151,8 +151,9 @@ def test_a_public_address_without_tls_is_refused(tmp_path: Path) -> None:
     assert "--insecure" in done.stderr
 
 
-def test_several_gateways_share_one_port(tmp_path: Path) -> None:
+def test_several_gateways_share_one_port_and_log_to_files_of_their_own(tmp_path: Path) -> None:
     with running(tmp_path / "data", "--gateways=2") as server:
         assert len(server.children("gateway")) == 2
         server.command("publish", "scale", write_scale(tmp_path, 2))
         assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 1
+    assert sorted(p.name for p in (tmp_path / "data/logs").iterdir()) == ["access-1.jsonl", "access-2.jsonl"]

@@ -49,6 +49,8 @@ _FIELDS = {
     DType.FP64: "doubles",
     DType.BYTES: "byte_strings",
 }
+_LIST_TYPES = {"floats": "f4", "doubles": "f8", "ints": "i8", "uints": "u8", "bools": "?"}
+"""What a list's elements are; left to itself numpy makes floats of [2**63, 0]."""
 _LISTS = ("floats", "doubles", "ints", "uints", "bools", "byte_strings", "strings")
 
 
@@ -126,7 +128,7 @@ def _from_list(tensor: pb.Tensor, field: str, dtype: DType, shape: tuple[int, ..
         raise _invalid(f"{path}.{field}", text)
     if dtype is DType.BF16:
         return _to_bf16(np.array(values, np.float32)).reshape(shape)
-    return _checked(np.array(values), dtype, f"{path}.{field}").reshape(shape)
+    return _checked(np.array(values, _LIST_TYPES[field]), dtype, f"{path}.{field}").reshape(shape)
 
 
 def _checked(values: Array, dtype: DType, path: str) -> Array:

@@ -7,8 +7,15 @@ from collections.abc import Callable, Mapping
 
 import grpc.aio
 import pytest
+from hypothesis import HealthCheck, settings
 
 from penstock.testing import VirtualTimeLoop
+
+# The same examples on every run and no time limit: a test run must not depend on luck, or on how busy the machine is.
+# `pytest --hypothesis-profile=search` looks for new ones.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 # grpc.aio ends its thread when its last object is collected, and may hang doing so: it lives as long as the tests.
 grpc.aio.init_grpc_aio()

@@ -205,3 +205,8 @@ def test_values_are_rounded_to_the_tensors_type() -> None:
 
 def test_a_float_too_great_for_fp16_is_rounded_to_infinity() -> None:
     assert decode(pb.Tensor(shape=[1], floats=[1e30]), DType.FP16, "x").tolist() == [math.inf]
+
+
+def test_great_unsigned_numbers_in_a_list_are_not_rounded() -> None:
+    values = np.array([2**63 + 1, 0], np.uint64)
+    assert same(decode(encode("x", values, DType.UINT64, Form.TYPED), DType.UINT64, "inputs[0]"), values)

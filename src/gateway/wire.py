@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ..errors import MalformedRequest
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MAX_TAG, _MAX_LENGTH, _MAX_VALUE = 2**32 - 1, 2**31 - 1, 2**64 - 1
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int, int]]:
@@ -20,15 +21,15 @@ def fields(message: bytes) -> Iterator[tuple[int, int, int]]:
     """
     at, size = 0, len(message)
     while at < size:
-        tag, at = _varint(message, at)
+        tag, at = _varint(message, at, _MAX_TAG)
         kind = tag & 7
         if kind == _BYTES:
-            length, at = _varint(message, at)
+            length, at = _varint(message, at, _MAX_LENGTH)
             end = at + length
             if end <= size:
                 yield tag >> 3, at, end
         elif kind == _VARINT:
-            _, end = _varint(message, at)
+            _, end = _varint(message, at, _MAX_VALUE)
         elif kind in (_FIXED64, _FIXED32):
             end = at + (8 if kind == _FIXED64 else 4)
         else:
@@ -51,13 +52,16 @@ def wrap(number: int, content: bytes) -> bytes:
     return _to_varint(number << 3 | _BYTES) + _to_varint(len(content)) + content
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def _varint(message: bytes, at: int, most: int) -> tuple[int, int]:
+    """A number of at most `most`, in no more bytes than that needs, as protobuf's own parser demands."""
     value = shift = 0
-    while at < len(message) and shift < 64:
+    while at < len(message) and most >> shift:
         byte = message[at]
         value |= (byte & 0x7F) << shift
         at += 1
         if byte < 0x80:
+            if value > most:
+                break
             return value, at
         shift += 7
     raise _malformed()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf import empty_pb2
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.errors import MalformedRequest
@@ -58,6 +58,9 @@ def test_garbage_is_malformed_and_nothing_else(garbage: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
+@example(b"\xe5\x80\x80\x80\x10\x00\x00\x00\x00")  # a tag of 33 bits
+@example(b"\x0a\x80\x80\x80\x80\x80\x00")  # a length in six bytes
+@example(b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02")  # a number of 65 bits
 def test_what_protobuf_refuses_at_the_top_level_is_refused_here_too(garbage: bytes) -> None:
     try:
         list(fields(garbage))

@@ -59,5 +59,6 @@ bench: setup ## CPU and latency per request, as ratios against a bare echo serve
 	cd scripts && ../$(BIN)/python -m bench
 
 clean: ## remove everything that make has built
-	rm -rf $(VENV) .path .demo build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .path .demo build dist *.egg-info src/*.egg-info .hypothesis .mypy_cache scripts/.mypy_cache \
+	    .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -194,11 +194,12 @@ def worker(
     listen: Annotated[str, typer.Option(help="HOST:PORT or unix:PATH.")] = "127.0.0.1:0",
     data_dir: DataDir = None,
     registry: Registry = None,
+    insecure: Insecure = None,
     assigned: Annotated[bool, typer.Option("--assigned", help="Be told by a supervisor on standard input.")] = False,
     config: Config = None,
 ) -> None:
     """Serve one version of one model on one device."""
-    chosen, _ = _prepare("worker", config, data_dir=data_dir, registry=registry)
+    chosen, _ = _prepare("worker", config, data_dir=data_dir, registry=registry, insecure=insecure)
     try:
         from ..worker.serve import serve  # imports torch: a spare has done that when it is assigned
     except ModuleNotFoundError as error:
@@ -216,6 +217,7 @@ def worker(
         device=device,
         threads=chosen.threads,
         api_key=chosen.api_key,
+        insecure=chosen.insecure,
         lame_duck=chosen.lame_duck,
         grace=chosen.grace,
     )

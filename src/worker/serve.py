@@ -12,6 +12,7 @@ from penstock.v1 import registry_pb2 as pb
 
 from ..errors import PenstockError
 from ..rpc.lifecycle import Stop
+from ..rpc.ports import require_courage
 from .device import use_threads
 from .loading import make_ready
 from .model_thread import ModelThread
@@ -28,7 +29,13 @@ log = logging.getLogger("penstock.worker")
 
 
 async def serve(config: WorkerConfig, stop: Stop) -> int:
-    """Fetch, load, warm up, prove, take a lease, serve until `stop`, drain. Returns the exit status."""
+    """Fetch, load, warm up, prove, take a lease, serve until `stop`, drain. Returns the exit status.
+
+    Raises:
+        PublicBind: others could reach it, and that was not asked for.
+    """
+    if not config.listen.startswith("unix:"):
+        require_courage(config.listen.rpartition(":")[0], config.insecure, "--listen")
     sys.setswitchinterval(SWITCH_INTERVAL)
     use_threads(config.threads)
     async with AsyncExitStack() as stack:

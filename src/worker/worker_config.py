@@ -26,6 +26,8 @@ class WorkerConfig:
     """For torch's own parallelism on CPU; 0: half of the cores."""
     api_key: str = ""
     """For the registry."""
+    insecure: bool = False
+    """Listen on an address that others can reach, although a worker asks nobody who is calling."""
     lame_duck: float = 1.0
     """Seconds between the announcement of a drain and the refusal of new requests."""
     grace: float = 20.0

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from penstock import errors
@@ -21,7 +22,7 @@ from penstock.gateway.directory import Directory
 from penstock.gateway.serve import GatewayConfig, serve
 from penstock.rpc.access import digest
 from penstock.rpc.channel import connect, server_options
-from penstock.rpc.errors import from_rpc_error, to_status, to_trailers
+from penstock.rpc.errors import DETAILS_KEY, from_rpc_error, to_status, to_trailers
 from penstock.rpc.lifecycle import READY_FD, Stop
 from penstock.v1 import model_pb2, predict_pb2, registry_pb2_grpc
 from penstock.v1 import registry_pb2 as pb
@@ -144,6 +145,12 @@ class FakeWorker:
 async def refuse(context: Any, error: errors.PenstockError) -> Any:
     """What a worker of ours does with an error."""
     await context.abort(error.code, to_status(error).message, to_trailers(error))
+
+
+def details(trailers: Any) -> dict[str, Any]:
+    """The error's details by the name of their type."""
+    status = status_pb2.Status.FromString(dict(trailers)[DETAILS_KEY])
+    return {detail.TypeName().rpartition(".")[2]: detail for detail in status.details}
 
 
 async def ask(call: Awaitable[Any]) -> Any:

@@ -144,8 +144,18 @@ def test_a_taken_port_is_said_with_its_holder(shared: Server, tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_a_public_address_without_tls_is_refused(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "penstock", "up", f"--data-dir={tmp_path}", "--host=0.0.0.0"]
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("up", "--host=0.0.0.0"),
+        ("gateway", "--host=0.0.0.0"),
+        ("registry", "--registry-host=0.0.0.0"),
+        ("worker", "--name=scale", "--version=1", "--listen=0.0.0.0:0"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_public_address_without_tls_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
+    line = [sys.executable, "-m", "penstock", *command, f"--data-dir={tmp_path}"]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--insecure" in done.stderr

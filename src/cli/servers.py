@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..config import BadSetting, Settings, load, to_environment
-from ..rpc.lifecycle import READY_FD, die_with_parent, run, set_up_logging
+from ..rpc.lifecycle import EXIT_NO_TORCH, READY_FD, die_with_parent, run, set_up_logging
 from ..telemetry import TraceConfig
 from .options import Config, DataDir
 from .output import out
@@ -29,10 +29,6 @@ RegistryPort = Annotated[int | None, typer.Option(help="Port of the registry.", 
 Auth = Annotated[str | None, typer.Option(help="off, or keys.", show_default=False)]
 Insecure = Annotated[bool | None, typer.Option("--insecure", help="Serve other hosts without TLS.", show_default=False)]
 Registry = Annotated[str | None, typer.Option(help="The registry: HOST:PORT.", show_default=False)]
-
-
-EXIT_NO_TORCH = 5
-"""The supervisor (fleet.py) has the same, and tells whoever publishes."""
 
 
 def add_to(app: typer.Typer) -> None:

@@ -17,6 +17,13 @@ READY_FD = "PENSTOCK_READY_FD"
 """The environment variable with the descriptor on which a child says that it is ready."""
 _PR_SET_PDEATHSIG = 1
 
+EXIT_LOAD_FAILED = 3
+"""A worker's model does not load. These statuses are how a worker tells its supervisor why it ended."""
+EXIT_NO_TORCH = 5
+"""torch is not installed where a worker should run."""
+EXIT_DEVICE_FAILED = 70
+"""A worker's device is beyond repair."""
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""

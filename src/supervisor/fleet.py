@@ -9,15 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..rpc.lifecycle import EXIT_LOAD_FAILED, EXIT_NO_TORCH
 from .child import Child
 from .plan import Crashes, Key, Running, Start, Want, plan
 from .registry_follower import RegistryFollower
-
-EXIT_LOAD_FAILED = 3
-"""What a worker's exit status is when the model does not load (worker.serve has the same)."""
-
-EXIT_NO_TORCH = 5
-"""What its exit status is where torch is not installed (cli.servers has the same)."""
 
 log = logging.getLogger("penstock.supervisor")
 

@@ -11,7 +11,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import PenstockError
-from ..rpc.lifecycle import Stop
+from ..rpc.lifecycle import EXIT_DEVICE_FAILED, EXIT_LOAD_FAILED, Stop
 from ..rpc.ports import require_courage
 from .device import use_threads
 from .loading import make_ready
@@ -20,8 +20,6 @@ from .registry_client import RegistryClient
 from .serving import Serving, unless_stopped
 from .worker_config import WorkerConfig
 
-EXIT_LOAD_FAILED = 3
-EXIT_DEVICE_FAILED = 70
 SWITCH_INTERVAL = 5e-5
 """Seconds. With Python's 5 ms the model's thread waits up to 11 ms for the interpreter after each device call."""
 

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 import penstock
-from penstock.cli.servers import EXIT_NO_TORCH
-from penstock.rpc.lifecycle import READY_FD
-from penstock.supervisor import fleet
+from penstock.rpc.lifecycle import EXIT_NO_TORCH, READY_FD
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -72,7 +70,6 @@ def test_a_worker_without_torch_says_what_to_install(bare: Path, tmp_path: Path)
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == EXIT_NO_TORCH
     assert "pip install 'penstock[worker]'" in done.stderr
-    assert fleet.EXIT_NO_TORCH == EXIT_NO_TORCH
 
 
 def test_the_wheel_brings_every_package_and_the_type_marker(bare: Path) -> None:

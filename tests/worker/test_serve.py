@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from penstock import errors
-from penstock.rpc.lifecycle import READY_FD
+from penstock.rpc.lifecycle import EXIT_LOAD_FAILED, READY_FD
 from penstock.v1 import model_pb2
-from penstock.worker.serve import EXIT_LOAD_FAILED
 
 from .fake_registry import FakeRegistry, left_in
 from .served import SCALE, floats, ready, running

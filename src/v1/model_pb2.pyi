@@ -195,6 +195,66 @@ class Signature(_message.Message):
 Global___Signature: _TypeAlias = Signature  # noqa: Y015
 
 @_typing.final
+class Padding(_message.Message):
+    """How requests of different lengths are joined: those that are shorter are filled up. Only for models whose rows do not
+    look at each other and that do not look at what is filled up, because they take a mask or by their nature.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MasksEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    MASKS_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    MAX_PAD_FRACTION_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """What is filled in."""
+    max_pad_fraction: _builtins.float
+    """The most that may be filled in, as a share of the batch's elements: 0.5 means half. 0: no bound."""
+    @_builtins.property
+    def masks(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By input: the input that says which elements are real (1) and which are filled in (0). Callers leave it out."""
+
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Lengths that are filled up to, ascending. Empty: up to the longest in the batch."""
+
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        masks: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        buckets: _abc.Iterable[_builtins.int] | None = ...,
+        max_pad_fraction: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "masks", b"masks", "max_pad_fraction", b"max_pad_fraction", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Padding: _TypeAlias = Padding  # noqa: Y015
+
+@_typing.final
 class BatchPolicy(_message.Message):
     """How a worker joins requests into batches."""
 
@@ -203,6 +263,7 @@ class BatchPolicy(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_DELAY_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
     max_batch_size: _builtins.int
     """The most rows that run together. 0: the worker's default, or what the model's own batch dimension allows."""
     max_queue_size: _builtins.int
@@ -213,16 +274,21 @@ class BatchPolicy(_message.Message):
         is busy.
         """
 
+    @_builtins.property
+    def padding(self) -> Global___Padding:
+        """How requests whose free dimensions differ are joined. Unset: they are not."""
+
     def __init__(
         self,
         *,
         max_batch_size: _builtins.int = ...,
         max_queue_delay: _duration_pb2.Duration | None = ...,
         max_queue_size: _builtins.int = ...,
+        padding: Global___Padding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_queue_delay", b"max_queue_delay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_queue_delay", b"max_queue_delay", "padding", b"padding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_size", b"max_batch_size", "max_queue_delay", b"max_queue_delay", "max_queue_size", b"max_queue_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_size", b"max_batch_size", "max_queue_delay", b"max_queue_delay", "max_queue_size", b"max_queue_size", "padding", b"padding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

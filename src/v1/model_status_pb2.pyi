@@ -32,6 +32,8 @@ class InstanceStatus(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
+    CARRIER_FIELD_NUMBER: _builtins.int
+    PADDED_SHARE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker that holds it."""
     device: _builtins.str
@@ -46,6 +48,10 @@ class InstanceStatus(_message.Message):
     """The lease's epoch: a greater one was registered later. 0 while LOADING."""
     pid: _builtins.int
     """The process, for people."""
+    carrier: _builtins.str
+    """How the gateway that answers reaches it: `unix+shm`, `unix`, `grpc`. Empty: it is not connected."""
+    padded_share: _builtins.float
+    """Of the elements that went to the device, the share that was filled in to join requests of different lengths."""
     def __init__(
         self,
         *,
@@ -56,10 +62,12 @@ class InstanceStatus(_message.Message):
         progress: _builtins.float = ...,
         epoch: _builtins.int = ...,
         pid: _builtins.int = ...,
+        carrier: _builtins.str = ...,
+        padded_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "pid", b"pid", "progress", b"progress", "stage", b"stage", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier", b"carrier", "device", b"device", "epoch", b"epoch", "padded_share", b"padded_share", "pid", b"pid", "progress", b"progress", "stage", b"stage", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

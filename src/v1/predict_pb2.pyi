@@ -163,6 +163,7 @@ class PredictStreamRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, unique among the requests in flight on the stream. The answer repeats it."""
     @_builtins.property
@@ -173,16 +174,23 @@ class PredictStreamRequest(_message.Message):
     def request(self) -> Global___PredictRequest:
         """The question."""
 
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictStreamRequest]:
+        """Further questions that travel in the same message, which saves most of what a message costs. They have no `more`
+        themselves. A caller who uses it gets answers that use it, too.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         timeout: _duration_pb2.Duration | None = ...,
         request: Global___PredictRequest | None = ...,
+        more: _abc.Iterable[Global___PredictStreamRequest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,6 +205,7 @@ class PredictStreamResponse(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The question's."""
     @_builtins.property
@@ -207,16 +216,21 @@ class PredictStreamResponse(_message.Message):
     def error(self) -> _status_pb2.Status:
         """What a unary call would have ended with, details included."""
 
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictStreamResponse]:
+        """Further answers that became ready at the same time; only for callers who have sent `more`."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         response: Global___PredictResponse | None = ...,
         error: _status_pb2.Status | None = ...,
+        more: _abc.Iterable[Global___PredictStreamResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "request_id", b"request_id", "response", b"response", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "more", b"more", "request_id", b"request_id", "response", b"response", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015

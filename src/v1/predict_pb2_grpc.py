@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class PredictServiceStub:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
-    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`.
+    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
+    `x-penstock-priority: high | normal | low`.
     """
 
     def __init__(self, channel):
@@ -55,7 +56,8 @@ class PredictServiceStub:
 
 class PredictServiceServicer:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
-    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`.
+    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
+    `x-penstock-priority: high | normal | low`.
     """
 
     def Predict(self, request, context):
@@ -108,7 +110,8 @@ def add_PredictServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class PredictService:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
-    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`.
+    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
+    `x-penstock-priority: high | normal | low`.
     """
 
     @staticmethod

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class PredictServiceStub:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
-    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`.
+    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
+    `x-penstock-priority: high | normal | low`.
     """
 
     @_typing.overload
@@ -47,7 +48,8 @@ class PredictServiceStub:
 @_typing.type_check_only
 class PredictServiceAsyncStub(PredictServiceStub):
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
-    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`.
+    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
+    `x-penstock-priority: high | normal | low`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -62,7 +64,8 @@ class PredictServiceAsyncStub(PredictServiceStub):
 
 class PredictServiceServicer(metaclass=_abc_1.ABCMeta):
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
-    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`.
+    callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
+    `x-penstock-priority: high | normal | low`.
     """
 
     @_abc_1.abstractmethod

@@ -164,6 +164,7 @@ class LoadReport(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
+    PADDED_SHARE_FIELD_NUMBER: _builtins.int
     queued_rows: _builtins.int
     """Rows that wait."""
     rows: _builtins.int
@@ -172,6 +173,8 @@ class LoadReport(_message.Message):
     """Batches run since the worker began."""
     failures: _builtins.int
     """Requests refused, expired or failed since the worker began."""
+    padded_share: _builtins.float
+    """Of the elements that went to the device since the worker began, the share that was filled in."""
     def __init__(
         self,
         *,
@@ -179,10 +182,11 @@ class LoadReport(_message.Message):
         rows: _builtins.int = ...,
         batches: _builtins.int = ...,
         failures: _builtins.int = ...,
+        padded_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failures", b"failures", "queued_rows", b"queued_rows", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failures", b"failures", "padded_share", b"padded_share", "queued_rows", b"queued_rows", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -206,6 +210,7 @@ class WorkerRecord(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    LOCAL_ADDRESS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Unique for ever."""
     epoch: _builtins.int
@@ -228,6 +233,8 @@ class WorkerRecord(_message.Message):
     """The most rows that it runs together."""
     pid: _builtins.int
     """The process."""
+    local_address: _builtins.str
+    """The unix socket where gateways on the same host exchange frames with it. Empty: there is none."""
     @_builtins.property
     def report(self) -> Global___LoadReport:
         """From its last renewal."""
@@ -247,10 +254,11 @@ class WorkerRecord(_message.Message):
         max_batch_size: _builtins.int = ...,
         pid: _builtins.int = ...,
         report: Global___LoadReport | None = ...,
+        local_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "epoch", b"epoch", "max_batch_size", b"max_batch_size", "name", b"name", "pid", b"pid", "progress", b"progress", "report", b"report", "stage", b"stage", "state", b"state", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "epoch", b"epoch", "local_address", b"local_address", "max_batch_size", b"max_batch_size", "name", b"name", "pid", b"pid", "progress", b"progress", "report", b"report", "stage", b"stage", "state", b"state", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from penstock.v1 import predict_pb2 as penstock_dot_v1_dot_predict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18penstock/v1/worker.proto\x12\x0bpenstock.v1\x1a\x19penstock/v1/predict.proto2\xa0\x01\n\rWorkerService\x12\x44\n\x07Predict\x12\x1b.penstock.v1.PredictRequest\x1a\x1c.penstock.v1.PredictResponse\x12I\n\x08Generate\x12\x1c.penstock.v1.GenerateRequest\x1a\x1d.penstock.v1.GenerateResponse0\x01\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18penstock/v1/worker.proto\x12\x0bpenstock.v1\x1a\x17google/rpc/status.proto\x1a\x19penstock/v1/predict.proto\"\xbd\x01\n\x0f\x45xchangeRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.penstock.v1.ExchangeHello\x12\x30\n\tquestions\x18\x02 \x03(\x0b\x32\x1d.penstock.v1.ExchangeQuestion\x12\x0f\n\x07\x63\x61ncels\x18\x03 \x03(\x04\x12\x19\n\x0cwaiting_rows\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08released\x18\x05 \x03(\x04\x42\x0f\n\r_waiting_rows\"S\n\rExchangeHello\x12\x0f\n\x07session\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06stream\x18\x03 \x01(\x05\x12\x12\n\nunanswered\x18\x04 \x03(\x04\"\xd7\x01\n\x10\x45xchangeQuestion\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\'\n\x05\x62lock\x18\x03 \x01(\x0b\x32\x18.penstock.v1.SharedBlock\x12\x12\n\ntimeout_us\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x10\n\x08priority\x18\x06 \x01(\x11\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x0f\n\x07timings\x18\t \x01(\x08\x12\x0f\n\x07suspect\x18\n \x01(\x08\"+\n\x0bSharedBlock\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xcd\x01\n\x10\x45xchangeResponse\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.penstock.v1.ExchangeWelcome\x12,\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x1b.penstock.v1.ExchangeAnswer\x12\x0f\n\x07\x63redits\x18\x03 \x01(\x03\x12\'\n\x04load\x18\x04 \x01(\x0b\x32\x19.penstock.v1.ExchangeLoad\x12\x10\n\x08released\x18\x05 \x03(\x04\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\":\n\x0f\x45xchangeWelcome\x12\x16\n\x0emax_batch_size\x18\x01 \x01(\x05\x12\x0f\n\x07started\x18\x02 \x03(\x04\"V\n\x0c\x45xchangeLoad\x12\x0f\n\x07\x66ree_us\x18\x01 \x01(\x04\x12\x0e\n\x06one_us\x18\x02 \x01(\x04\x12\x0f\n\x07\x66ull_us\x18\x03 \x01(\x04\x12\x14\n\x0cwaiting_rows\x18\x04 \x01(\x03\"\xa9\x01\n\x0e\x45xchangeAnswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\'\n\x05\x62lock\x18\x03 \x01(\x0b\x32\x18.penstock.v1.SharedBlock\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12-\n\x07timings\x18\x05 \x01(\x0b\x32\x1c.penstock.v1.ExchangeTimings\"K\n\x0f\x45xchangeTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x12\n\ncompute_us\x18\x02 \x01(\x04\x12\x12\n\nbatch_rows\x18\x03 \x01(\x05\"\x7f\n\x15PredictStreamEnvelope\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07timeout\x18\x02 \x01(\x0c\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x30\n\x04more\x18\x04 \x03(\x0b\x32\".penstock.v1.PredictStreamEnvelope\"\x9c\x01\n\x13PredictStreamAnswer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12.\n\x04more\x18\x04 \x03(\x0b\x32 .penstock.v1.PredictStreamAnswerB\x08\n\x06result2\xed\x01\n\rWorkerService\x12\x44\n\x07Predict\x12\x1b.penstock.v1.PredictRequest\x1a\x1c.penstock.v1.PredictResponse\x12I\n\x08Generate\x12\x1c.penstock.v1.GenerateRequest\x1a\x1d.penstock.v1.GenerateResponse0\x01\x12K\n\x08\x45xchange\x12\x1c.penstock.v1.ExchangeRequest\x1a\x1d.penstock.v1.ExchangeResponse(\x01\x30\x01\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +34,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.v1.worker_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.penstock.v1P\001Z#penstock.dev/penstock/v1;penstockv1'
-  _globals['_WORKERSERVICE']._serialized_start=69
-  _globals['_WORKERSERVICE']._serialized_end=229
+  _globals['_EXCHANGEREQUEST']._serialized_start=94
+  _globals['_EXCHANGEREQUEST']._serialized_end=283
+  _globals['_EXCHANGEHELLO']._serialized_start=285
+  _globals['_EXCHANGEHELLO']._serialized_end=368
+  _globals['_EXCHANGEQUESTION']._serialized_start=371
+  _globals['_EXCHANGEQUESTION']._serialized_end=586
+  _globals['_SHAREDBLOCK']._serialized_start=588
+  _globals['_SHAREDBLOCK']._serialized_end=631
+  _globals['_EXCHANGERESPONSE']._serialized_start=634
+  _globals['_EXCHANGERESPONSE']._serialized_end=839
+  _globals['_EXCHANGEWELCOME']._serialized_start=841
+  _globals['_EXCHANGEWELCOME']._serialized_end=899
+  _globals['_EXCHANGELOAD']._serialized_start=901
+  _globals['_EXCHANGELOAD']._serialized_end=987
+  _globals['_EXCHANGEANSWER']._serialized_start=990
+  _globals['_EXCHANGEANSWER']._serialized_end=1159
+  _globals['_EXCHANGETIMINGS']._serialized_start=1161
+  _globals['_EXCHANGETIMINGS']._serialized_end=1236
+  _globals['_PREDICTSTREAMENVELOPE']._serialized_start=1238
+  _globals['_PREDICTSTREAMENVELOPE']._serialized_end=1365
+  _globals['_PREDICTSTREAMANSWER']._serialized_start=1368
+  _globals['_PREDICTSTREAMANSWER']._serialized_end=1524
+  _globals['_WORKERSERVICE']._serialized_start=1527
+  _globals['_WORKERSERVICE']._serialized_end=1764
 # @@protoc_insertion_point(module_scope)

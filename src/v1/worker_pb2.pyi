@@ -3,6 +3,452 @@
 isort:skip_file
 Between gateway and worker. Not for callers."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
+import builtins as _builtins
+import sys
+import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
+else:
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ExchangeRequest(_message.Message):
+    """What a gateway says at once. The first message of a stream holds `hello`, no later one does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    CANCELS_FIELD_NUMBER: _builtins.int
+    WAITING_ROWS_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    waiting_rows: _builtins.int
+    """Rows that wait in the gateway for this worker's version; credits are shared out by it. Said when it has changed."""
+    @_builtins.property
+    def hello(self) -> Global___ExchangeHello:
+        """Who is calling, and which worker is meant."""
+
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExchangeQuestion]:
+        """To be answered, in any order."""
+
+    @_builtins.property
+    def cancels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Questions whose callers have gone: their rows are free again, and no answer is sent."""
+
+    @_builtins.property
+    def released(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Blocks of the worker's memory that have been read and may be used again: their offsets."""
+
+    def __init__(
+        self,
+        *,
+        hello: Global___ExchangeHello | None = ...,
+        questions: _abc.Iterable[Global___ExchangeQuestion] | None = ...,
+        cancels: _abc.Iterable[_builtins.int] | None = ...,
+        waiting_rows: _builtins.int | None = ...,
+        released: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_waiting_rows", b"_waiting_rows", "hello", b"hello", "waiting_rows", b"waiting_rows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_waiting_rows", b"_waiting_rows", "cancels", b"cancels", "hello", b"hello", "questions", b"questions", "released", b"released", "waiting_rows", b"waiting_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__waiting_rows: _TypeAlias = _typing.Literal["waiting_rows"]  # noqa: Y015
+    _WhichOneofArgType__waiting_rows: _TypeAlias = _typing.Literal["_waiting_rows", b"_waiting_rows"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting_rows) -> _WhichOneofReturnType__waiting_rows | None: ...
+
+Global___ExchangeRequest: _TypeAlias = ExchangeRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeHello(_message.Message):
+    """Opens a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
+    session: _builtins.int
+    """Chosen at random by the gateway; all streams of one gateway to one worker have the same. A gateway that comes back
+    after a broken connection names the session that it had.
+    """
+    epoch: _builtins.int
+    """The worker that is meant: an address may have become another worker's (then LEASE_FENCED)."""
+    stream: _builtins.int
+    """Which of the session's streams this is. Credits and load go over stream 0."""
+    @_builtins.property
+    def unanswered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Questions of this session that have not been answered: the worker says which of them have been started."""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        stream: _builtins.int = ...,
+        unanswered: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "session", b"session", "stream", b"stream", "unanswered", b"unanswered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeHello: _TypeAlias = ExchangeHello  # noqa: Y015
+
+@_typing.final
+class ExchangeQuestion(_message.Message):
+    """One question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    TIMEOUT_US_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    SUSPECT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Unique in the session."""
+    request: _builtins.bytes
+    """The PredictRequest as the caller sent it; empty if `block` is set."""
+    timeout_us: _builtins.int
+    """Time that is left, in microseconds. 0: no limit."""
+    rows: _builtins.int
+    """Rows as the gateway counted them against its credit; at least 1."""
+    priority: _builtins.int
+    """Which lane: 0 is normal, positive sooner, negative later."""
+    request_id: _builtins.str
+    """The id under which logs name this request."""
+    traceparent: _builtins.str
+    """W3C trace context; empty where the request is not traced."""
+    timings: _builtins.bool
+    """The caller wants to know how long what took."""
+    suspect: _builtins.bool
+    """It was in flight when a worker died: it runs in a batch of its own."""
+    @_builtins.property
+    def block(self) -> Global___SharedBlock:
+        """Where in the gateway's shared memory the PredictRequest is."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        request: _builtins.bytes = ...,
+        block: Global___SharedBlock | None = ...,
+        timeout_us: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
+        timings: _builtins.bool = ...,
+        suspect: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "id", b"id", "priority", b"priority", "request", b"request", "request_id", b"request_id", "rows", b"rows", "suspect", b"suspect", "timeout_us", b"timeout_us", "timings", b"timings", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeQuestion: _TypeAlias = ExchangeQuestion  # noqa: Y015
+
+@_typing.final
+class SharedBlock(_message.Message):
+    """A place in the sender's shared memory. It stays untouched until the receiver releases it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """In bytes."""
+    size: _builtins.int
+    """In bytes."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedBlock: _TypeAlias = SharedBlock  # noqa: Y015
+
+@_typing.final
+class ExchangeResponse(_message.Message):
+    """What a worker says at once. The first message of stream 0 holds `welcome`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WELCOME_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    credits: _builtins.int
+    """Rows that the gateway may send besides those granted before."""
+    draining: _builtins.bool
+    """The worker is about to end: it answers what it has and wants nothing new."""
+    @_builtins.property
+    def welcome(self) -> Global___ExchangeWelcome:
+        """The stream is open."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExchangeAnswer]:
+        """In the order in which they became ready."""
+
+    @_builtins.property
+    def load(self) -> Global___ExchangeLoad:
+        """How busy the worker is. Said with every grant."""
+
+    @_builtins.property
+    def released(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Blocks of the gateway's memory that have been read and may be used again: their offsets."""
+
+    def __init__(
+        self,
+        *,
+        welcome: Global___ExchangeWelcome | None = ...,
+        answers: _abc.Iterable[Global___ExchangeAnswer] | None = ...,
+        credits: _builtins.int = ...,
+        load: Global___ExchangeLoad | None = ...,
+        released: _abc.Iterable[_builtins.int] | None = ...,
+        draining: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "welcome", b"welcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "credits", b"credits", "draining", b"draining", "load", b"load", "released", b"released", "welcome", b"welcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeResponse: _TypeAlias = ExchangeResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeWelcome(_message.Message):
+    """Answers `hello`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    max_batch_size: _builtins.int
+    """The most rows that run together."""
+    @_builtins.property
+    def started(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of the `unanswered` questions have been started on the device. All others were dropped and may be sent again."""
+
+    def __init__(
+        self,
+        *,
+        max_batch_size: _builtins.int = ...,
+        started: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_size", b"max_batch_size", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeWelcome: _TypeAlias = ExchangeWelcome  # noqa: Y015
+
+@_typing.final
+class ExchangeLoad(_message.Message):
+    """How busy a worker is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREE_US_FIELD_NUMBER: _builtins.int
+    ONE_US_FIELD_NUMBER: _builtins.int
+    FULL_US_FIELD_NUMBER: _builtins.int
+    WAITING_ROWS_FIELD_NUMBER: _builtins.int
+    free_us: _builtins.int
+    """Until the device is free, in microseconds; 0: it is."""
+    one_us: _builtins.int
+    """What a batch of one row takes, in microseconds. 0: not known yet."""
+    full_us: _builtins.int
+    """What a full batch takes, in microseconds. 0: not known yet."""
+    waiting_rows: _builtins.int
+    """Rows that wait in the worker."""
+    def __init__(
+        self,
+        *,
+        free_us: _builtins.int = ...,
+        one_us: _builtins.int = ...,
+        full_us: _builtins.int = ...,
+        waiting_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_us", b"free_us", "full_us", b"full_us", "one_us", b"one_us", "waiting_rows", b"waiting_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeLoad: _TypeAlias = ExchangeLoad  # noqa: Y015
+
+@_typing.final
+class ExchangeAnswer(_message.Message):
+    """The answer to one question: a response, a block, or an error."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The question's."""
+    response: _builtins.bytes
+    """The PredictResponse."""
+    @_builtins.property
+    def block(self) -> Global___SharedBlock:
+        """Where in the worker's shared memory the PredictResponse is."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why there is none."""
+
+    @_builtins.property
+    def timings(self) -> Global___ExchangeTimings:
+        """How long what took; only for questions that asked."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        response: _builtins.bytes = ...,
+        block: Global___SharedBlock | None = ...,
+        error: _status_pb2.Status | None = ...,
+        timings: Global___ExchangeTimings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "error", b"error", "timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "error", b"error", "id", b"id", "response", b"response", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeAnswer: _TypeAlias = ExchangeAnswer  # noqa: Y015
+
+@_typing.final
+class ExchangeTimings(_message.Message):
+    """How long what took."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_US_FIELD_NUMBER: _builtins.int
+    COMPUTE_US_FIELD_NUMBER: _builtins.int
+    BATCH_ROWS_FIELD_NUMBER: _builtins.int
+    queue_us: _builtins.int
+    """Microseconds in the worker's queue."""
+    compute_us: _builtins.int
+    """Microseconds on the device."""
+    batch_rows: _builtins.int
+    """Rows of the batch."""
+    def __init__(
+        self,
+        *,
+        queue_us: _builtins.int = ...,
+        compute_us: _builtins.int = ...,
+        batch_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "compute_us", b"compute_us", "queue_us", b"queue_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTimings: _TypeAlias = ExchangeTimings  # noqa: Y015
+
+@_typing.final
+class PredictStreamEnvelope(_message.Message):
+    """PredictStreamRequest as a proxy reads it: the question stays bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As there."""
+    timeout: _builtins.bytes
+    """google.protobuf.Duration, unread."""
+    request: _builtins.bytes
+    """PredictRequest, unread."""
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictStreamEnvelope]:
+        """As there."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        timeout: _builtins.bytes = ...,
+        request: _builtins.bytes = ...,
+        more: _abc.Iterable[Global___PredictStreamEnvelope] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PredictStreamEnvelope: _TypeAlias = PredictStreamEnvelope  # noqa: Y015
+
+@_typing.final
+class PredictStreamAnswer(_message.Message):
+    """PredictStreamResponse as a proxy writes it: the answer stays bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As there."""
+    response: _builtins.bytes
+    """PredictResponse, unread."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """As there."""
+
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictStreamAnswer]:
+        """As there."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        response: _builtins.bytes = ...,
+        error: _status_pb2.Status | None = ...,
+        more: _abc.Iterable[Global___PredictStreamAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "more", b"more", "request_id", b"request_id", "response", b"response", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___PredictStreamAnswer: _TypeAlias = PredictStreamAnswer  # noqa: Y015

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from penstock.v1 import predict_pb2 as penstock_dot_v1_dot_predict__pb2
+from penstock.v1 import worker_pb2 as penstock_dot_v1_dot_worker__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -46,6 +47,11 @@ class WorkerServiceStub:
                 request_serializer=penstock_dot_v1_dot_predict__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_predict__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Exchange = channel.stream_stream(
+                '/penstock.v1.WorkerService/Exchange',
+                request_serializer=penstock_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_worker__pb2.ExchangeResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -54,7 +60,7 @@ class WorkerServiceServicer:
     """
 
     def Predict(self, request, context):
-        """One question, one answer; joined with others into a batch.
+        """One question, one answer; joined with others into a batch. For tensors too large to share a stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +68,14 @@ class WorkerServiceServicer:
 
     def Generate(self, request, context):
         """One question, as many answers as the model gives.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exchange(self, request_iterator, context):
+        """Many questions and answers, coalesced: whatever waits when the stream can be written leaves in one message. The same
+        messages, each behind its length as 4 bytes (little-endian), also travel over a unix socket inside one host.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +93,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=penstock_dot_v1_dot_predict__pb2.GenerateRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_predict__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Exchange': grpc.stream_stream_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=penstock_dot_v1_dot_worker__pb2.ExchangeRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_worker__pb2.ExchangeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +156,33 @@ class WorkerService:
             '/penstock.v1.WorkerService/Generate',
             penstock_dot_v1_dot_predict__pb2.GenerateRequest.SerializeToString,
             penstock_dot_v1_dot_predict__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/penstock.v1.WorkerService/Exchange',
+            penstock_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
+            penstock_dot_v1_dot_worker__pb2.ExchangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Between gateway and worker. Not for callers."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from penstock.v1 import predict_pb2 as _predict_pb2
+from penstock.v1 import worker_pb2 as _worker_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -36,9 +37,13 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Predict: _grpc.UnaryUnaryMultiCallable[_predict_pb2.PredictRequest, _predict_pb2.PredictResponse]
-    """One question, one answer; joined with others into a batch."""
+    """One question, one answer; joined with others into a batch. For tensors too large to share a stream."""
     Generate: _grpc.UnaryStreamMultiCallable[_predict_pb2.GenerateRequest, _predict_pb2.GenerateResponse]
     """One question, as many answers as the model gives."""
+    Exchange: _grpc.StreamStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.ExchangeResponse]
+    """Many questions and answers, coalesced: whatever waits when the stream can be written leaves in one message. The same
+    messages, each behind its length as 4 bytes (little-endian), also travel over a unix socket inside one host.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -48,9 +53,13 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Predict: _aio.UnaryUnaryMultiCallable[_predict_pb2.PredictRequest, _predict_pb2.PredictResponse]  # type: ignore[assignment]
-    """One question, one answer; joined with others into a batch."""
+    """One question, one answer; joined with others into a batch. For tensors too large to share a stream."""
     Generate: _aio.UnaryStreamMultiCallable[_predict_pb2.GenerateRequest, _predict_pb2.GenerateResponse]  # type: ignore[assignment]
     """One question, as many answers as the model gives."""
+    Exchange: _aio.StreamStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.ExchangeResponse]  # type: ignore[assignment]
+    """Many questions and answers, coalesced: whatever waits when the stream can be written leaves in one message. The same
+    messages, each behind its length as 4 bytes (little-endian), also travel over a unix socket inside one host.
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """One process with one version of one model on one device. The gateway sends a caller's bytes on as they came, so the
@@ -63,7 +72,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _predict_pb2.PredictRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_predict_pb2.PredictResponse, _abc.Awaitable[_predict_pb2.PredictResponse]]:
-        """One question, one answer; joined with others into a batch."""
+        """One question, one answer; joined with others into a batch. For tensors too large to share a stream."""
 
     @_abc_1.abstractmethod
     def Generate(
@@ -72,5 +81,15 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_predict_pb2.GenerateResponse], _abc.AsyncIterator[_predict_pb2.GenerateResponse]]:
         """One question, as many answers as the model gives."""
+
+    @_abc_1.abstractmethod
+    def Exchange(
+        self,
+        request_iterator: _MaybeAsyncIterator[_worker_pb2.ExchangeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.ExchangeResponse], _abc.AsyncIterator[_worker_pb2.ExchangeResponse]]:
+        """Many questions and answers, coalesced: whatever waits when the stream can be written leaves in one message. The same
+        messages, each behind its length as 4 bytes (little-endian), also travel over a unix socket inside one host.
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

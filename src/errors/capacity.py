@@ -79,6 +79,19 @@ class ConcurrencyLimit(ResourceExhausted):
     default_retry_after = 0.1
 
 
+class PredictedLate(ResourceExhausted):
+    """What waits already takes longer than the caller has time; refused at once, so that the caller need not wait."""
+
+    reason = "DEADLINE_UNREACHABLE"
+
+
+class MemoryPressure(ResourceExhausted):
+    """As many bytes wait as may wait."""
+
+    reason = "MEMORY_PRESSURE"
+    default_retry_after = 0.1
+
+
 class SlowConsumer(ResourceExhausted):
     """A caller did not read its answers as fast as the model gave them."""
 

@@ -73,6 +73,12 @@ class Internal(PenstockError):
     code, reason = StatusCode.INTERNAL, "INTERNAL"
 
 
+class PoisonRequest(Internal):
+    """It was running when two workers died, and is not run again for a while."""
+
+    reason = "POISON_REQUEST"
+
+
 class ModelError(Internal):
     """The model's own code raised."""
 

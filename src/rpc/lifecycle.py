@@ -93,7 +93,7 @@ class Stop:
 
 
 def run(main: Callable[[Stop], Coroutine[Any, Any, int | None]]) -> int:
-    """Run a server's main coroutine until it is done, on uvloop where that is installed; returns the exit status."""
+    """Run a server's main coroutine until it is done, on uvloop where there is one; returns the exit status."""
 
     async def body() -> int:
         stop = Stop()

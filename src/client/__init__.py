@@ -8,6 +8,7 @@ Needs numpy; torch is used only where the caller passes torch tensors. Every cal
 """
 
 from .aio import AsyncClient
+from .connection import Priority
 from .prediction import Prediction, Timings
 from .request import Inputs, Value
 from .retry import retry_delay
@@ -22,6 +23,7 @@ __all__ = [
     "Metadata",
     "ModelStatus",
     "Prediction",
+    "Priority",
     "StatusChange",
     "Timings",
     "Value",

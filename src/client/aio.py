@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from ..errors import PenstockError
 from ..rpc.call import new_request_id
-from .aio_lane import AioLane
-from .aio_status import AsyncStatusCaller
+from .aio_many import AsyncManyCaller, each
+from .connection import Headers, Priority
 from .prediction import Prediction, prediction
 from .request import Inputs, Question, question, question_or_error
-from .window import Asked, Window
+from .unsent import MAX_BYTES
+from .window import Window
 
 
-class AsyncClient(AsyncStatusCaller):
-    """Asks models. One connection, for one event loop: make it while that loop runs. Arguments are those of `Client`.
+class AsyncClient(AsyncManyCaller):
+    """Asks models. One connection, for one event loop: make it while that loop runs.
 
-    Cancelling a method's task cancels the call, also at the server.
+    Cancelling a method's task cancels the call, also at the server. Arguments are those of `Client`, and besides:
+
+    Args:
+        coalesce: `predict` shares one stream for each priority, which costs client and servers much less where many
+            are in flight: what is asked in one turn of the event loop, or while a message is written, leaves in one
+            message. Versions, aliases and models may be mixed. Cancelled, a question that has left is answered all
+            the same, and the answer ignored; 1,024 are on the way at a time, others wait for their turn. A question
+            with a request id, with timings, or of more than 256 KiB is a call of its own.
     """
 
     async def predict(
@@ -35,6 +41,7 @@ class AsyncClient(AsyncStatusCaller):
         timeout: float | None = None,
         request_id: str | None = None,
         timings: bool = False,
+        priority: Priority = "normal",
     ) -> Prediction:
         """Ask a model once.
 
@@ -47,16 +54,20 @@ class AsyncClient(AsyncStatusCaller):
             timeout: seconds until DEADLINE_EXCEEDED, all attempts together; None: the client's own.
             request_id: names the call in the servers' logs; None: the server makes one.
             timings: ask for `Prediction.timings`.
+            priority: whether it is served sooner or later than its deadline says; what is low is late, never starved.
 
         Raises:
-            ValueError: version and alias are both given.
+            ValueError: version and alias are both given, or there is no such priority.
             InvalidTensor: an input cannot be sent, or does not fit the model.
             PenstockError: any other class of `penstock.errors`, as the server says.
         """
         asked = question(model, inputs, version, alias, outputs)
-        headers = self._own.headers_of(request_id, timings)
-        method = self._models.Predict
-        answer, trailers = await self._unary(method, asked.message, self._own.attempts(timeout), headers)
+        attempts = self._own.attempts(timeout)
+        if self._coalesce and not request_id and not timings and len(asked.body) <= MAX_BYTES:
+            answer, request_id = await self._shared(asked.body, attempts, self._lane(priority))
+            return prediction(answer, asked.torch, request_id)
+        headers = self._own.headers_of(request_id, timings, priority)
+        answer, trailers = await self._unary(self._methods.predict, asked.body, attempts, headers)
         return prediction(answer, asked.torch, request_id or "", trailers)
 
     def generate(
@@ -69,6 +80,7 @@ class AsyncClient(AsyncStatusCaller):
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
+        priority: Priority = "normal",
     ) -> AsyncGenerator[Prediction, None]:
         """Ask a model that answers many times, and iterate over the answers as they come.
 
@@ -76,13 +88,14 @@ class AsyncClient(AsyncStatusCaller):
         iterator cancels the call. Arguments and errors are those of `predict`; the timeout is for all answers together.
         """
         asked = question(model, inputs, version, alias, outputs)
-        return self._generate(asked, timeout, request_id or new_request_id())
+        request_id = request_id or new_request_id()
+        return self._generate(asked, timeout, request_id, self._own.headers_of(request_id, priority=priority))
 
     async def _generate(
-        self, asked: Question, timeout: float | None, request_id: str
+        self, asked: Question, timeout: float | None, request_id: str, headers: Headers
     ) -> AsyncGenerator[Prediction, None]:
-        method, headers = self._models.Generate, self._own.headers_of(request_id)
-        async with aclosing(self._streamed(method, asked.generate(), self._own.attempts(timeout), headers)) as answers:
+        method = self._methods.generate
+        async with aclosing(self._streamed(method, asked.body, self._own.attempts(timeout), headers)) as answers:
             async for answer in answers:
                 yield prediction(answer, asked.torch, request_id)
 
@@ -96,6 +109,7 @@ class AsyncClient(AsyncStatusCaller):
         alias: str | None = ...,
         outputs: Sequence[str] | None = ...,
         timeout: float | None = ...,
+        priority: Priority = ...,
         in_flight: int = ...,
         return_exceptions: Literal[False] = ...,
     ) -> AsyncGenerator[Prediction, None]: ...
@@ -110,6 +124,7 @@ class AsyncClient(AsyncStatusCaller):
         alias: str | None = ...,
         outputs: Sequence[str] | None = ...,
         timeout: float | None = ...,
+        priority: Priority = ...,
         in_flight: int = ...,
         return_exceptions: bool,
     ) -> AsyncGenerator[Prediction | PenstockError, None]: ...
@@ -123,6 +138,7 @@ class AsyncClient(AsyncStatusCaller):
         alias: str | None = None,
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
+        priority: Priority = "normal",
         in_flight: int = 64,
         return_exceptions: bool = False,
     ) -> AsyncGenerator[Prediction | PenstockError, None]:
@@ -137,54 +153,15 @@ class AsyncClient(AsyncStatusCaller):
             alias: which one; each question may meet another version if the alias is moved.
             outputs: the names of those wanted; None: all.
             timeout: seconds for each question from when it is read; None: the client's own.
+            priority: see `predict`.
             in_flight: questions asked and not yet answered to the caller.
             return_exceptions: give the error in place of the answer and go on, instead of raising the first.
 
         Raises:
-            ValueError: version and alias are both given, or `in_flight` is not positive.
+            ValueError: version and alias are both given, `in_flight` is not positive, or there is no such priority.
         """
         question(model, {}, version, alias, outputs)  # what is wrong with all of them is raised here
         window = Window(in_flight, self._own.timeout_of(timeout), new_request_id())
+        headers = self._own.stream_headers(window.stream_id, priority)
         ask = partial(question_or_error, model, version=version, alias=alias, outputs=outputs)
-        return self._predict_many(_each(ask, inputs), window, return_exceptions)
-
-    async def _predict_many(
-        self, questions: AsyncGenerator[Question | PenstockError, None], window: Window, return_exceptions: bool
-    ) -> AsyncGenerator[Prediction | PenstockError, None]:
-        open_call = partial(self._models.PredictStream, metadata=self._own.headers)
-        async with aclosing(AioLane(open_call, window, questions)) as lane:
-            while (done := await lane.next()) is not None:
-                yield await self._outcome(done, return_exceptions)
-
-    async def _outcome(self, asked: Asked, return_exceptions: bool) -> Prediction | PenstockError:
-        try:
-            return await self._answer(asked)
-        except PenstockError as error:
-            if return_exceptions:
-                return error
-            raise
-
-    async def _answer(self, asked: Asked) -> Prediction:
-        """What the stream gave; further attempts are calls of their own."""
-        question = asked.question
-        answer: Any = asked.outcome
-        if isinstance(answer, PenstockError):
-            attempts = self._own.attempts_until(asked.deadline)
-            delay = attempts.delay(answer, time.monotonic())
-            if delay is None or question is None:
-                raise answer
-            await asyncio.sleep(delay)
-            method, headers = self._models.Predict, self._own.headers_of(asked.request_id)
-            answer, _ = await self._unary(method, question.message, attempts, headers)
-        return prediction(answer, question is not None and question.torch, asked.request_id)
-
-
-async def _each(
-    ask: Callable[[Inputs], Question | PenstockError], inputs: Iterable[Inputs] | AsyncIterable[Inputs]
-) -> AsyncGenerator[Question | PenstockError, None]:
-    if isinstance(inputs, AsyncIterable):
-        async for one in inputs:
-            yield ask(one)
-    else:
-        for one in inputs:
-            yield ask(one)
+        return self._many(each(ask, inputs), window, headers, priority, return_exceptions)

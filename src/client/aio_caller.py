@@ -11,9 +11,11 @@ import grpc
 import grpc.aio
 
 from penstock.v1 import model_status_pb2_grpc as status_rpc
-from penstock.v1 import predict_pb2_grpc as predict_rpc
 
-from .connection import Headers, connection, failure
+from ..errors import PenstockError
+from .aio_shared import SharedLane
+from .connection import Headers, Priority, connection, failure
+from .methods import Methods
 from .prediction import Metadata
 from .retry import Attempts
 
@@ -31,14 +33,17 @@ class AsyncCaller:
         retries: int = 0,
         metadata: Iterable[tuple[str, str | bytes]] = (),
         channel_options: Iterable[tuple[str, Any]] = (),
+        coalesce: bool = False,
     ) -> None:
         self._own = own = connection(address, api_key, timeout, retries, metadata, channel_options)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(own.address, options=own.options)
         else:
             self._channel = grpc.aio.secure_channel(own.address, credentials, options=own.options)
-        self._models = predict_rpc.PredictServiceStub(self._channel)
+        self._methods = Methods(self._channel)
         self._statuses = status_rpc.ModelStatusServiceStub(self._channel)
+        self._coalesce = coalesce
+        self._lanes: dict[Priority, SharedLane] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,7 +53,30 @@ class AsyncCaller:
 
     async def close(self) -> None:
         """End the connection. Calls still in flight are cancelled."""
+        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()))
         await self._channel.close()
+
+    def _lane(self, priority: Priority) -> SharedLane:
+        """The stream for questions of one priority."""
+        if priority not in self._lanes:
+            self._own.stream_headers("", priority)  # raises for what is none
+
+            def open_call(request_id: str) -> Any:
+                return self._methods.predict_stream(metadata=self._own.stream_headers(request_id, priority))
+
+            self._lanes[priority] = SharedLane(open_call)
+        return self._lanes[priority]
+
+    async def _shared(self, message: bytes, attempts: Attempts, lane: SharedLane) -> tuple[Any, str]:
+        """Ask on a shared stream; gives the answer and its request id, or raises the last attempt's error."""
+        while True:
+            try:
+                return await lane.ask(message, attempts.timeout(time.monotonic()))
+            except PenstockError as error:
+                delay = attempts.delay(error, time.monotonic())
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
 
     async def _unary(self, method: Any, message: object, attempts: Attempts, headers: Headers) -> tuple[Any, Metadata]:
         """Call a method that answers once; gives the answer and its trailers, or raises the last attempt's error."""

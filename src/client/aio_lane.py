@@ -1,20 +1,17 @@
-"""A PredictStream of the awaiting client: one task reads the questions and sends them, one takes the answers."""
+"""The stream of one `predict_many` of the awaiting client: a task reads the questions as far as the window has room."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from time import monotonic
 from typing import Any
 
-import grpc
-import grpc.aio
-
-from ..errors import Cancelled, PenstockError, Unavailable
-from .connection import failure
-from .lane import ENDED_EARLY, FAREWELL_S
+from ..errors import PenstockError
+from .aio_stream import AioStream
+from .connection import FAREWELL_S
 from .request import Question
+from .unsent import MAX_QUESTIONS, Unsent
 from .window import Asked, Window
 
 
@@ -33,7 +30,9 @@ class AioLane:
     ) -> None:
         self._open = open_call
         self._window = window
-        self._calls: dict[Any, asyncio.Task[None]] = {}  # the open call, if there is one, and who reads it
+        self._now = asyncio.get_running_loop().time
+        self._unsent = Unsent()
+        self._streams: list[AioStream] = []  # none or one
         self._room = asyncio.Event()
         self._news = asyncio.Event()
         self._feeder = asyncio.create_task(self._feed(questions))
@@ -44,7 +43,7 @@ class AioLane:
         What the iterator of questions raised is raised here, after the answers to those that it gave.
         """
         while True:
-            done = self._window.pop(monotonic())
+            done = self._window.pop(self._now())
             if done is not None:
                 self._room.set()
                 return done
@@ -53,27 +52,22 @@ class AioLane:
                 return None
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._window.patience(monotonic())):
+                async with asyncio.timeout(self._window.patience(self._now())):
                     await self._news.wait()
 
     async def aclose(self) -> None:
         """Stop reading and sending. The stream ends in peace if all is answered, else at once."""
         self._feeder.cancel()
         await asyncio.gather(self._feeder, return_exceptions=True)
-        for call, reader in list(self._calls.items()):
-            if not len(self._window):
-                with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
-                    await call.done_writing()
-                await asyncio.wait([reader], timeout=FAREWELL_S)
-            call.cancel()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+        for stream in list(self._streams):
+            await stream.aclose(0.0 if len(self._window) else FAREWELL_S)
 
     async def _feed(self, questions: AsyncGenerator[Question | PenstockError, None]) -> None:
         try:
             async for question in questions:
-                await self._send(question)
-                self._news.set()
+                self._ask(question)
+                if len(self._unsent) >= MAX_QUESTIONS:  # a message is full: it may leave before the rest is read
+                    await asyncio.sleep(0)
                 while not self._window.room:
                     self._room.clear()
                     await self._room.wait()
@@ -81,30 +75,26 @@ class AioLane:
             self._news.set()
             await questions.aclose()
 
-    async def _send(self, question: Question | PenstockError) -> None:
+    def _ask(self, question: Question | PenstockError) -> None:
+        self._news.set()
         if isinstance(question, PenstockError):
-            self._window.refuse(question, monotonic())
+            self._window.refuse(question, self._now())
             return
-        if not self._calls:
-            call = self._open()
-            self._calls[call] = asyncio.create_task(self._read(call))
-        (call,) = self._calls
-        message = self._window.add(question, monotonic())
-        self._news.set()  # the write may wait for the server longer than the question can
-        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):  # the reader learns of it, too, and why
-            await call.write(message)
+        asked = self._window.add(question, self._now())
+        self._unsent.add(asked.request_id, asked.deadline, question.body)
+        self._send()
 
-    async def _read(self, call: Any) -> None:
-        error: PenstockError = Cancelled("the client was closed")
-        try:
-            while (answer := await call.read()) is not grpc.aio.EOF:
-                self._window.settle(answer)
-                self._news.set()
-            error = Unavailable(ENDED_EARLY, retry_after=0.0)
-        except grpc.RpcError as cause:
-            error = failure(cause)
-            error.__cause__ = cause
-        finally:
-            self._calls.pop(call, None)
-            self._window.fail(error)
-            self._news.set()
+    def _send(self) -> None:
+        if not self._streams:
+            self._streams.append(AioStream(self._open(), self._unsent, self._settle, self._ended))
+        self._streams[0].wake()
+
+    def _settle(self, message: Any) -> None:
+        self._window.settle(message)
+        self._news.set()
+
+    def _ended(self, error: Callable[[], PenstockError]) -> None:
+        self._streams.clear()
+        self._unsent.clear()
+        self._window.fail(error())
+        self._news.set()

@@ -13,7 +13,6 @@ from penstock.v1 import model_status_pb2 as pb
 
 from ..errors import DeadlineExceeded, PenstockError, Unavailable
 from .aio_caller import AsyncCaller
-from .request import model_spec
 from .retry import Attempts
 from .status import (
     Metadata,
@@ -25,6 +24,7 @@ from .status import (
     model_status,
     status_change,
 )
+from .wire import model_spec
 
 
 class AsyncStatusCaller(AsyncCaller):

@@ -8,18 +8,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 
 from ..errors import PenstockError
+from ..lanes import PRIORITIES
 from ..rpc.channel import Options, client_options
 from ..rpc.errors import from_rpc_error
 from .prediction import REQUEST_ID, TIMINGS
 from .retry import Attempts
 
+FAREWELL_S = 1.0
+"""How long a server may take to end a stream whose questions are all answered, before it is cut."""
+ENDED_EARLY = "the server ended the stream before all was answered"
 DEFAULT_ADDRESS = "127.0.0.1:8001"
 Headers = tuple[tuple[str, str | bytes], ...]
+Priority = Literal["high", "normal", "low"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,29 @@ class Connection:
     retries: int
     random: Random = field(default_factory=Random)
 
-    def headers_of(self, request_id: str | None = None, timings: bool = False) -> Headers:
-        """The metadata of one call."""
-        own = ((REQUEST_ID, request_id),) if request_id else ()
-        return self.headers + own + (((TIMINGS, "on"),) if timings else ())
+    def headers_of(
+        self, request_id: str | None = None, timings: bool = False, priority: Priority = "normal"
+    ) -> Headers:
+        """The metadata of one call.
+
+        Raises:
+            ValueError: there is no such priority.
+        """
+        if not request_id and not timings and priority == "normal":
+            return self.headers
+        if priority not in PRIORITIES:
+            raise ValueError(f"priority is one of {', '.join(PRIORITIES)}; got {priority!r}")
+        own: Headers = ((REQUEST_ID, request_id),) if request_id else ()
+        lane: Headers = (("x-penstock-priority", priority),) if priority != "normal" else ()
+        return self.headers + own + lane + (((TIMINGS, "on"),) if timings else ())
+
+    def stream_headers(self, request_id: str, priority: Priority) -> Headers:
+        """The metadata of a stream of questions; it says that several answers may come in one message.
+
+        Raises:
+            ValueError: there is no such priority.
+        """
+        return (*self.headers_of(request_id, priority=priority), ("x-penstock-coalesce", "on"))
 
     def timeout_of(self, timeout: float | None) -> float:
         """Seconds for one call; None: the client's own."""
@@ -83,4 +107,11 @@ def failure(error: grpc.RpcError) -> PenstockError:
     for key, value in call.trailing_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str):
             known.with_metadata(requestId=value)
+    return known
+
+
+def broken(error: grpc.RpcError) -> PenstockError:
+    """The same, raised later than where it was caught, for one of several questions."""
+    known = failure(error)
+    known.__cause__ = error
     return known

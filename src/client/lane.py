@@ -1,4 +1,4 @@
-"""A PredictStream of the blocking client: requests go out as they are sent, a thread takes the answers."""
+"""A PredictStream of the blocking client: questions go out as they are asked, a thread takes the answers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ import grpc
 from penstock.v1 import predict_pb2 as pb
 
 from ..errors import PenstockError, Unavailable
-from .connection import failure
+from .connection import ENDED_EARLY, FAREWELL_S, broken
 from .request import Question
+from .unsent import MAX_QUESTIONS, Unsent
 from .window import Asked, Window
 
-FAREWELL_S = 1.0
-"""How long a server may take to end a stream whose questions are all answered, before it is cut."""
-ENDED_EARLY = "the server ended the stream before all was answered"
-
-Open = Callable[[Iterator[pb.PredictStreamRequest]], Any]
+Open = Callable[[Iterator[bytes]], Any]
+_Entry = tuple[str, float, bytes]  # what `Unsent.add` takes
 _Answer = pb.PredictStreamResponse | PenstockError
 
 
@@ -29,25 +27,32 @@ class _Stream:
     """One RPC. Broken for good once `answers` gave an error."""
 
     def __init__(self, open_call: Open) -> None:
-        self.requests: queue.SimpleQueue[pb.PredictStreamRequest | None] = queue.SimpleQueue()
+        self.asked: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
-        self._call = open_call(iter(self.requests.get, None))
+        self._call = open_call(self._messages())
         self._reader = Thread(target=self._read, name="penstock-answers", daemon=True)
         self._reader.start()
+
+    def _messages(self) -> Iterator[bytes]:
+        """In grpc's own thread, which comes for the next one when one is written: what was asked meanwhile is in it."""
+        unsent = Unsent()
+        for entry in iter(self.asked.get, None):
+            unsent.add(*entry)
+            while unsent and (self.asked.empty() or len(unsent) >= MAX_QUESTIONS):
+                if message := unsent.take(monotonic()):
+                    yield message
 
     def _read(self) -> None:
         try:
             for answer in self._call:
                 self.answers.put(answer)
         except grpc.RpcError as error:
-            known = failure(error)
-            known.__cause__ = error
-            self.answers.put(known)
+            self.answers.put(broken(error))
         else:
             self.answers.put(Unavailable(ENDED_EARLY, retry_after=0.0))
 
     def close(self, patience: float) -> None:
-        self.requests.put(None)  # ends grpc's own thread, which waits for requests
+        self.asked.put(None)  # ends grpc's own thread, which waits for messages
         self._reader.join(patience)
         self._call.cancel()
         self._reader.join()
@@ -72,7 +77,8 @@ class Lane:
         self._take(block=False)
         if not self._streams:
             self._streams.append(_Stream(self._open))
-        self._streams[0].requests.put(self._window.add(question, monotonic()))
+        asked = self._window.add(question, monotonic())
+        self._streams[0].asked.put((asked.request_id, asked.deadline, question.body))
 
     def next(self, block: bool) -> Asked | None:
         """The next in line with its outcome; None if there is none, or (without `block`) if it is not known yet."""

@@ -13,7 +13,7 @@ from penstock.v1 import tensor_pb2
 
 from ..errors import Internal, InvalidTensor
 from ..signature import DType
-from ..tensors import decode
+from ..tensors import STORAGE, decode
 
 REQUEST_ID = "x-request-id"
 TIMINGS = "x-penstock-timings"
@@ -21,6 +21,9 @@ _QUEUE, _COMPUTE = "x-penstock-queue-us", "x-penstock-compute-us"
 _BATCH, _WORKER = "x-penstock-batch-size", "x-penstock-worker"
 
 Metadata = Iterable[tuple[str, str | bytes]]
+
+_PLAIN = {int(dtype): storage for dtype, storage in STORAGE.items() if dtype not in (DType.BF16, DType.BYTES)}
+"""Element types that are in numpy what they are on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,24 @@ def prediction(
         Internal: the server sent what is not a tensor.
     """
     facts = {key: value for key, value in trailers if isinstance(value, str)}
-    outputs = {tensor.name: _array(tensor, index, torch) for index, tensor in enumerate(response.outputs)}
+    outputs = {}
+    for index, tensor in enumerate(response.outputs):
+        array = None if torch else _view(tensor)
+        outputs[tensor.name] = _array(tensor, index, torch) if array is None else array
     spec = response.model_spec
     return Prediction(outputs, spec.name, spec.version, facts.get(REQUEST_ID, request_id), _timings(facts))
+
+
+def _view(tensor: tensor_pb2.Tensor) -> Any:
+    """An array over the elements as they came; None if that takes a closer look."""
+    raw, storage, shape = tensor.raw, _PLAIN.get(tensor.dtype), tuple(tensor.shape)
+    if not raw or storage is None:
+        return None
+    try:
+        array = np.frombuffer(raw, storage).reshape(shape)
+    except ValueError:
+        return None
+    return array if array.shape == shape else None  # numpy puts what fits in the place of a negative size
 
 
 def _array(tensor: tensor_pb2.Tensor, index: int, torch: bool) -> Any:
@@ -115,7 +133,7 @@ def _array(tensor: tensor_pb2.Tensor, index: int, torch: bool) -> Any:
 
 
 def _timings(facts: Mapping[str, str]) -> Timings | None:
-    if not facts.keys() & {_QUEUE, _COMPUTE, _BATCH}:
+    if not facts or not facts.keys() & {_QUEUE, _COMPUTE, _BATCH}:
         return None
     queue, compute, batch = (int(facts.get(key, 0)) for key in (_QUEUE, _COMPUTE, _BATCH))
     return Timings(queue / 1e6, compute / 1e6, batch, facts.get(_WORKER))

@@ -1,21 +1,21 @@
-"""From what a caller passes, arrays, tensors and lists, to the message that asks a model."""
+"""From what a caller passes, arrays, tensors and lists, to the bytes that ask a model."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.v1 import model_pb2, tensor_pb2
-from penstock.v1 import predict_pb2 as pb
-
 from ..errors import InvalidTensor, Violation
 from ..signature import DType
-from ..tensors import dtype_of, encode
+from ..tensors import STORAGE, Array, dtype_of, encode
+from .wire import Form, around
+
+_NUMBERS = {storage: int(dtype) for dtype, storage in STORAGE.items() if dtype not in (DType.BF16, DType.BYTES)}
+"""Of arrays whose memory is already what goes on the wire, the element type."""
 
 
 class TorchTensor(Protocol):
@@ -33,34 +33,13 @@ Inputs: TypeAlias = "Value | Mapping[str, Value]"
 """A value for each input of the model by its name, or one value alone for a model with one input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What to ask, and in which kind of array the answer is wanted."""
 
-    message: pb.PredictRequest
+    body: bytes
+    """A PredictRequest, or a GenerateRequest: they have the same fields."""
     torch: bool
     """Whether some input was a torch tensor; then the outputs are, too."""
-
-    def generate(self) -> pb.GenerateRequest:
-        """The same question, for as many answers as the model gives."""
-        asked = self.message
-        return pb.GenerateRequest(model_spec=asked.model_spec, inputs=asked.inputs, output_names=asked.output_names)
-
-
-def model_spec(model: str, version: int | None = None, alias: str | None = None) -> model_pb2.ModelSpec:
-    """Which version of which model; with neither version nor alias, what the alias `stable` means.
-
-    Raises:
-        ValueError: both are given.
-    """
-    if version is not None and alias is not None:
-        raise ValueError(f"give a version or an alias of {model!r}, not both: got {version} and {alias!r}")
-    spec = model_pb2.ModelSpec(name=model)
-    if version is not None:
-        spec.version = version
-    if alias is not None:
-        spec.alias = alias
-    return spec
 
 
 def question(
@@ -81,11 +60,19 @@ def question(
     """
     if isinstance(outputs, str):
         raise ValueError(f"outputs is a sequence of names: ({outputs!r},), not {outputs!r}")
-    values = inputs if isinstance(inputs, Mapping) else {"": inputs}
-    tensors = [_tensor(name, value) for name, value in values.items()]
-    spec = model_spec(model, version, alias)
-    message = pb.PredictRequest(model_spec=spec, inputs=tensors, output_names=outputs or ())
-    return Question(message, any(map(_is_torch, values.values())))
+    forms: list[Form] = []
+    elements: list[Any] = []
+    torch = False
+    for name, value in (inputs if isinstance(inputs, Mapping) else {"": inputs}).items():
+        raw, number, shape = _plain(value) or _converted(name, value)
+        torch = torch or _is_torch(value)
+        forms.append((name, number, shape, raw.nbytes))
+        elements.append(raw)
+    first, *others = around(model, version, alias, tuple(outputs or ()), tuple(forms))
+    parts = [first]
+    for raw, part in zip(elements, others, strict=True):
+        parts += raw, part
+    return Question(b"".join(parts), torch)
 
 
 def question_or_error(
@@ -103,20 +90,33 @@ def _is_torch(value: object) -> bool:
     return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
-def _tensor(name: str, value: Any) -> tensor_pb2.Tensor:
+_Raw = tuple[Array, int, tuple[int, ...]]
+"""An array whose memory is what goes on the wire; the element type as a number; the shape that is said."""
+
+
+def _plain(value: object) -> _Raw | None:
+    """An array that needs no change."""
+    if type(value) is np.ndarray and value.flags.c_contiguous and (number := _NUMBERS.get(value.dtype)):
+        return value, number, value.shape
+    return None
+
+
+def _converted(name: str, value: Any) -> _Raw:
     if _is_torch(value):
         from ..torch_tensors import from_torch
 
         array, dtype = from_torch(value)
-        return encode(name, array, dtype)
+        return np.ascontiguousarray(array, STORAGE[dtype]), int(dtype), array.shape
     path = f"inputs[{name!r}]" if name else "the input"
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else _from_list(value, path)
     if array.dtype.kind in "SUO":
-        return encode(name, _byte_strings(array, path), DType.BYTES)
+        raw = encode(name, _byte_strings(array, path), DType.BYTES).raw
+        return np.frombuffer(raw, np.uint8), int(DType.BYTES), array.shape
     try:
-        return encode(name, array, dtype_of(array))
+        dtype = dtype_of(array)
     except InvalidTensor as error:
         raise _refusal(path, error.message) from None
+    return np.ascontiguousarray(array, STORAGE[dtype]), int(dtype), array.shape
 
 
 def _from_list(value: Any, path: str) -> NDArray[Any]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from ..errors import PenstockError
 from ..rpc.call import new_request_id
-from .lane import Lane
+from .connection import Headers, Priority
 from .prediction import Prediction, prediction
 from .request import Inputs, Question, question, question_or_error
-from .sync_status import StatusCaller
-from .window import Asked, Window
+from .sync_many import ManyCaller
+from .window import Window
 
 
-class Client(StatusCaller):
+class Client(ManyCaller):
     """Asks models. One connection; all methods may be called from any thread, also at the same time.
 
     Args:
@@ -44,6 +43,7 @@ class Client(StatusCaller):
         timeout: float | None = None,
         request_id: str | None = None,
         timings: bool = False,
+        priority: Priority = "normal",
     ) -> Prediction:
         """Ask a model once.
 
@@ -56,16 +56,16 @@ class Client(StatusCaller):
             timeout: seconds until DEADLINE_EXCEEDED, all attempts together; None: the client's own.
             request_id: names the call in the servers' logs; None: the server makes one.
             timings: ask for `Prediction.timings`.
+            priority: whether it is served sooner or later than its deadline says; what is low is late, never starved.
 
         Raises:
-            ValueError: version and alias are both given.
+            ValueError: version and alias are both given, or there is no such priority.
             InvalidTensor: an input cannot be sent, or does not fit the model.
             PenstockError: any other class of `penstock.errors`, as the server says.
         """
         asked = question(model, inputs, version, alias, outputs)
-        headers = self._own.headers_of(request_id, timings)
-        method = self._models.Predict
-        answer, trailers = self._unary(method, asked.message, self._own.attempts(timeout), headers)
+        headers = self._own.headers_of(request_id, timings, priority)
+        answer, trailers = self._unary(self._methods.predict, asked.body, self._own.attempts(timeout), headers)
         return prediction(answer, asked.torch, request_id or "", trailers)
 
     def generate(
@@ -78,6 +78,7 @@ class Client(StatusCaller):
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
+        priority: Priority = "normal",
     ) -> Generator[Prediction, None, None]:
         """Ask a model that answers many times, and iterate over the answers as they come.
 
@@ -85,11 +86,14 @@ class Client(StatusCaller):
         iterator cancels the call. Arguments and errors are those of `predict`; the timeout is for all answers together.
         """
         asked = question(model, inputs, version, alias, outputs)
-        return self._generate(asked, timeout, request_id or new_request_id())
+        request_id = request_id or new_request_id()
+        return self._generate(asked, timeout, request_id, self._own.headers_of(request_id, priority=priority))
 
-    def _generate(self, asked: Question, timeout: float | None, request_id: str) -> Generator[Prediction, None, None]:
-        method, headers = self._models.Generate, self._own.headers_of(request_id)
-        with closing(self._streamed(method, asked.generate(), self._own.attempts(timeout), headers)) as answers:
+    def _generate(
+        self, asked: Question, timeout: float | None, request_id: str, headers: Headers
+    ) -> Generator[Prediction, None, None]:
+        method = self._methods.generate
+        with closing(self._streamed(method, asked.body, self._own.attempts(timeout), headers)) as answers:
             for answer in answers:
                 yield prediction(answer, asked.torch, request_id)
 
@@ -103,6 +107,7 @@ class Client(StatusCaller):
         alias: str | None = ...,
         outputs: Sequence[str] | None = ...,
         timeout: float | None = ...,
+        priority: Priority = ...,
         in_flight: int = ...,
         return_exceptions: Literal[False] = ...,
     ) -> Generator[Prediction, None, None]: ...
@@ -117,6 +122,7 @@ class Client(StatusCaller):
         alias: str | None = ...,
         outputs: Sequence[str] | None = ...,
         timeout: float | None = ...,
+        priority: Priority = ...,
         in_flight: int = ...,
         return_exceptions: bool,
     ) -> Generator[Prediction | PenstockError, None, None]: ...
@@ -130,6 +136,7 @@ class Client(StatusCaller):
         alias: str | None = None,
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
+        priority: Priority = "normal",
         in_flight: int = 64,
         return_exceptions: bool = False,
     ) -> Generator[Prediction | PenstockError, None, None]:
@@ -144,47 +151,15 @@ class Client(StatusCaller):
             alias: which one; each question may meet another version if the alias is moved.
             outputs: the names of those wanted; None: all.
             timeout: seconds for each question from when it is read; None: the client's own.
+            priority: see `predict`.
             in_flight: questions asked and not yet answered to the caller.
             return_exceptions: give the error in place of the answer and go on, instead of raising the first.
 
         Raises:
-            ValueError: version and alias are both given, or `in_flight` is not positive.
+            ValueError: version and alias are both given, `in_flight` is not positive, or there is no such priority.
         """
         question(model, {}, version, alias, outputs)  # what is wrong with all of them is raised here
         window = Window(in_flight, self._own.timeout_of(timeout), new_request_id())
+        headers = self._own.stream_headers(window.stream_id, priority)
         ask = partial(question_or_error, model, version=version, alias=alias, outputs=outputs)
-        return self._predict_many(map(ask, inputs), window, return_exceptions)
-
-    def _predict_many(
-        self, questions: Iterable[Question | PenstockError], window: Window, return_exceptions: bool
-    ) -> Generator[Prediction | PenstockError, None, None]:
-        open_call = partial(self._models.PredictStream, metadata=self._own.headers)
-        with closing(Lane(open_call, window)) as lane:
-            for asked in questions:
-                lane.send(asked)
-                while (done := lane.next(block=not window.room)) is not None:
-                    yield self._outcome(done, return_exceptions)
-            while (done := lane.next(block=True)) is not None:
-                yield self._outcome(done, return_exceptions)
-
-    def _outcome(self, asked: Asked, return_exceptions: bool) -> Prediction | PenstockError:
-        try:
-            return self._answer(asked)
-        except PenstockError as error:
-            if return_exceptions:
-                return error
-            raise
-
-    def _answer(self, asked: Asked) -> Prediction:
-        """What the stream gave; further attempts are calls of their own."""
-        question = asked.question
-        answer: Any = asked.outcome
-        if isinstance(answer, PenstockError):
-            attempts = self._own.attempts_until(asked.deadline)
-            delay = attempts.delay(answer, time.monotonic())
-            if delay is None or question is None:
-                raise answer
-            time.sleep(delay)
-            method, headers = self._models.Predict, self._own.headers_of(asked.request_id)
-            answer, _ = self._unary(method, question.message, attempts, headers)
-        return prediction(answer, question is not None and question.torch, asked.request_id)
+        return self._many(map(ask, inputs), window, headers, priority, return_exceptions)

@@ -9,9 +9,9 @@ from typing import Any, Self
 import grpc
 
 from penstock.v1 import model_status_pb2_grpc as status_rpc
-from penstock.v1 import predict_pb2_grpc as predict_rpc
 
 from .connection import Headers, connection, failure
+from .methods import Methods
 from .prediction import Metadata
 from .retry import Attempts
 
@@ -35,7 +35,7 @@ class Caller:
             self._channel = grpc.insecure_channel(own.address, options=own.options)
         else:
             self._channel = grpc.secure_channel(own.address, credentials, options=own.options)
-        self._models = predict_rpc.PredictServiceStub(self._channel)
+        self._methods = Methods(self._channel)
         self._statuses = status_rpc.ModelStatusServiceStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -11,7 +11,6 @@ from typing import Any
 from penstock.v1 import model_status_pb2 as pb
 
 from ..errors import DeadlineExceeded, PenstockError, Unavailable
-from .request import model_spec
 from .retry import Attempts
 from .status import (
     Metadata,
@@ -24,6 +23,7 @@ from .status import (
     status_change,
 )
 from .sync_caller import Caller
+from .wire import model_spec
 
 
 class StatusCaller(Caller):

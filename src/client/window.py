@@ -18,6 +18,9 @@ class Asked:
     """One question of the stream, from the moment that it was read until its answer is taken."""
 
     request_id: str
+    """On the stream."""
+    call_id: str
+    """For logs and errors: it begins with that of the stream."""
     question: Question | None
     """None: it could not be made from what the caller passed, and was never sent."""
     deadline: float
@@ -31,18 +34,18 @@ class Window:
     Args:
         size: how many questions may wait for an answer, or with one for their turn.
         timeout: seconds for each, from when it is added; may be infinite.
-        prefix: what the ids of the requests begin with.
+        stream_id: the request id of the stream.
 
     Raises:
         ValueError: the size is not positive.
     """
 
-    def __init__(self, size: int, timeout: float, prefix: str) -> None:
+    def __init__(self, size: int, timeout: float, stream_id: str) -> None:
         if size < 1:
             raise ValueError(f"in_flight must be at least 1, got {size}")
         self._size = size
         self._timeout = timeout
-        self._prefix = prefix
+        self.stream_id = stream_id
         self._count = 0
         self._line: deque[Asked] = deque()
         self._waiting: dict[str, Asked] = {}
@@ -55,14 +58,11 @@ class Window:
         """Whether another question may be read."""
         return len(self._line) < self._size
 
-    def add(self, question: Question, now: float) -> pb.PredictStreamRequest:
-        """Put a question at the end of the line, and say what is to be sent."""
+    def add(self, question: Question, now: float) -> Asked:
+        """Put a question at the end of the line; it is to be sent."""
         asked = self._append(question, now)
         self._waiting[asked.request_id] = asked
-        message = pb.PredictStreamRequest(request_id=asked.request_id, request=question.message)
-        if math.isfinite(self._timeout):
-            message.timeout.FromMicroseconds(round(self._timeout * 1e6))
-        return message
+        return asked
 
     def refuse(self, error: PenstockError, now: float) -> None:
         """Put a question that cannot be sent at the end of the line."""
@@ -70,19 +70,24 @@ class Window:
 
     def _append(self, question: Question | None, now: float) -> Asked:
         self._count += 1
-        asked = Asked(f"{self._prefix}-{self._count}", question, now + self._timeout)
+        name = f"{self._count:x}"
+        asked = Asked(name, f"{self.stream_id}-{name}", question, now + self._timeout)
         self._line.append(asked)
         return asked
 
-    def settle(self, answer: pb.PredictStreamResponse) -> None:
-        """Note an answer. One that nobody waits for any more is dropped."""
+    def settle(self, message: pb.PredictStreamResponse) -> None:
+        """Note the answers of a message. One that nobody waits for any more is dropped."""
+        self._note(message)
+        for answer in message.more:
+            self._note(answer)
+
+    def _note(self, answer: pb.PredictStreamResponse) -> None:
         asked = self._waiting.pop(answer.request_id, None)
-        if asked is None:
-            return
-        failed = answer.WhichOneof("result") == "error"
-        asked.outcome = (
-            from_message(answer.error).with_metadata(requestId=asked.request_id) if failed else answer.response
-        )
+        if asked is not None:
+            failed = answer.HasField("error")
+            asked.outcome = (
+                from_message(answer.error).with_metadata(requestId=asked.call_id) if failed else answer.response
+            )
 
     def fail(self, error: PenstockError) -> None:
         """The stream broke: this is the outcome of all that have no answer."""
@@ -100,7 +105,7 @@ class Window:
                 return None
             del self._waiting[first.request_id]
             text = f"no answer within {self._timeout:g} s"
-            first.outcome = DeadlineExceeded(text, metadata={"requestId": first.request_id})
+            first.outcome = DeadlineExceeded(text, metadata={"requestId": first.call_id})
         return self._line.popleft()
 
     def patience(self, now: float) -> float | None:

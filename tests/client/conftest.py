@@ -26,7 +26,11 @@ class Echo:
     """A model that gives back its inputs as version 3; what is put into `fail` is raised instead, one for each call."""
 
     def __init__(self) -> None:
-        """`answers` of a generator come before `broken` is raised; `deaf` never ends; `open` counts generators."""
+        """`answers` of a generator come before `broken` is raised; `deaf` never ends; `open` counts generators.
+
+        On streams, `messages` says how many questions were in each, `coalesces` puts answers together as well, and
+        what is in `refuse` is the answer to one question each.
+        """
         self.fail: list[errors.PenstockError] = []
         self.calls: list[Call] = []
         self.requests: list[predict_pb2.PredictRequest] = []
@@ -36,6 +40,11 @@ class Echo:
         self.open = 0
         self.hold = 1
         self.asked = 0
+        self.refuse: list[errors.PenstockError] = []
+        self.breaks = 1_000
+        self.coalesces = False
+        self.messages: list[int] = []
+        self.timeouts: list[float] = []
 
     def _answer(self, request: Any, call: Call) -> Any:
         self.calls.append(call)
@@ -73,27 +82,48 @@ class Echo:
     async def predict_stream(
         self, requests: AsyncIterator[predict_pb2.PredictStreamRequest], call: Call
     ) -> AsyncIterator[predict_pb2.PredictStreamResponse]:
-        """Answers in reverse, `hold` at a time. An input called `bad` is refused, `gone` breaks the stream."""
+        """Answers in reverse, `hold` at a time. An input called `bad` is refused, `gone` breaks the stream (at most
+        `breaks` times), `end` ends it.
+        """
         held: list[predict_pb2.PredictStreamResponse] = []
-        async for request in requests:
-            self.asked += 1
-            names = {tensor.name for tensor in request.request.inputs}
-            if "gone" in names:
-                raise errors.WorkerDraining("this server is stopping")
-            if "mute" not in names:
-                held.append(self._one(request, call, "bad" in names))
-            while len(held) >= self.hold:
-                for answer in reversed(held):
+        async for message in requests:
+            self.messages.append(1 + len(message.more))
+            for request in (message, *message.more):
+                self.asked += 1
+                self.timeouts.append(request.timeout.ToNanoseconds() / 1e9)
+                names = {tensor.name for tensor in request.request.inputs}
+                if "gone" in names and self.breaks:
+                    self.breaks -= 1
+                    raise errors.WorkerDraining("this server is stopping")
+                if "end" in names:
+                    return
+                if "mute" not in names:
+                    held.append(self._one(request, call, "bad" in names))
+            if len(held) >= self.hold:
+                for answer in self._joined(held, call):
                     yield answer
                 held.clear()
-        for answer in reversed(held):
+        for answer in self._joined(held, call):
             yield answer
+
+    def _joined(
+        self, answers: list[predict_pb2.PredictStreamResponse], call: Call
+    ) -> list[predict_pb2.PredictStreamResponse]:
+        """In reverse; in one message if this server does that."""
+        assert call.text("x-penstock-coalesce") == "on"
+        answers = answers[::-1]
+        if not self.coalesces or not answers:
+            return answers
+        answers[0].more.extend(answers[1:])
+        return answers[:1]
 
     def _one(
         self, request: predict_pb2.PredictStreamRequest, call: Call, bad: bool
     ) -> predict_pb2.PredictStreamResponse:
         answer = predict_pb2.PredictStreamResponse(request_id=request.request_id)
-        if bad:
+        if self.refuse:
+            answer.error.CopyFrom(to_status(self.refuse.pop(0)))
+        elif bad:
             answer.error.CopyFrom(to_status(errors.InvalidTensor("no input is called 'bad'")))
         else:
             answer.response.CopyFrom(self._answer(request.request, call))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from penstock import errors
+from penstock import AsyncClient, errors
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -162,6 +163,46 @@ async def test_closing_the_iterator_cancels_the_generation(client: Any, served: 
     served.echo.deaf = False
     while served.echo.open:
         await client.predict("echo", X)
+
+
+async def test_a_generation_that_takes_too_long_ends_after_the_answers_that_came(client: Any, served: Any) -> None:
+    served.echo.deaf = True
+    answers = client.generate("echo", X, timeout=0.3)
+    assert (await anext(answers)).version == 3
+    with pytest.raises(errors.DeadlineExceeded):
+        await anext(answers)
+
+
+async def test_cancelling_who_waits_for_an_answer_cancels_the_generation(served: Any) -> None:
+    served.echo.deaf = True
+    async with AsyncClient(served.address) as client:
+        answers = client.generate("echo", X)
+        await anext(answers)
+        waiting = asyncio.ensure_future(anext(answers))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        while served.echo.open:
+            await asyncio.to_thread(int)
+
+
+async def test_the_priority_goes_with_every_call(client: Any, served: Any) -> None:
+    await client.predict("echo", X, priority="high")
+    [_ async for _ in client.generate("echo", X, priority="low")]
+    [_ async for _ in client.predict_many("echo", [X], priority="low")]
+    await client.predict("echo", X)
+    assert [call.text("x-penstock-priority") for call in served.echo.calls] == ["high", "low", "low", ""]
+
+
+async def test_an_unknown_priority_is_refused_before_any_call(client: Any, served: Any) -> None:
+    with pytest.raises(ValueError, match="priority is one of high, normal, low; got 'urgent'"):
+        await client.predict("echo", X, priority="urgent")
+    with pytest.raises(ValueError, match="priority is one of"):
+        client.generate("echo", X, priority="urgent")
+    with pytest.raises(ValueError, match="priority is one of"):
+        client.predict_many("echo", [X], priority="urgent")
+    assert not served.echo.calls
 
 
 async def test_a_generation_is_tried_again_before_its_first_answer(connect: Any, served: Any) -> None:

@@ -27,6 +27,26 @@ async def test_answers_come_in_the_order_of_the_inputs(client: Any, served: Any,
     assert len({call.request_id for call in served.echo.calls}) == 1
 
 
+async def test_many_questions_and_answers_travel_in_one_message(client: Any, served: Any) -> None:
+    served.echo.coalesces = True
+    inputs = ({"n": np.array([n])} for n in range(1000))
+    found = await gather(client.predict_many("echo", inputs, in_flight=500))
+    assert [int(p["n"][0]) for p in found] == list(range(1000))
+    assert sum(served.echo.messages) == 1000
+    assert max(served.echo.messages) > 1
+
+
+async def test_large_questions_are_not_held_together(client: Any, served: Any) -> None:
+    large = np.zeros(200_000, np.uint8)
+    assert len(await gather(client.predict_many("echo", [large] * 5))) == 5
+    assert served.echo.messages == [1] * 5
+
+
+async def test_the_id_of_each_begins_with_that_of_the_stream(client: Any, served: Any) -> None:
+    found = await gather(client.predict_many("echo", [X, X]))
+    assert [p.request_id for p in found] == [f"{served.echo.calls[0].request_id}-{n}" for n in (1, 2)]
+
+
 async def test_no_inputs_no_call(client: Any, served: Any) -> None:
     assert await gather(client.predict_many("echo", [])) == []
     assert served.echo.asked == 0

@@ -18,7 +18,7 @@ from penstock.v1 import tensor_pb2
 
 
 def sent(value: Any) -> tuple[DType, list[int], Any]:
-    (tensor,) = question("m", {"x": value}, None, None, None).message.inputs
+    (tensor,) = pb.PredictRequest.FromString(question("m", {"x": value}, None, None, None).body).inputs
     return DType(tensor.dtype), list(tensor.shape), decode(tensor, DType(tensor.dtype), "x").tolist()
 
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors
     from .client import AsyncClient, Client, Prediction
-    from .servable import Servable
+    from .servable import Padding, Servable
     from .signature import Dim, TensorSpec
 
 __version__ = "0.1.0"
-__all__ = ["AsyncClient", "Client", "Dim", "Prediction", "Servable", "TensorSpec", "errors"]
+__all__ = ["AsyncClient", "Client", "Dim", "Padding", "Prediction", "Servable", "TensorSpec", "errors"]
 
 _HOMES = {
     "AsyncClient": "client",
     "Client": "client",
     "Dim": "signature",
+    "Padding": "servable",
     "Prediction": "client",
     "Servable": "servable",
     "TensorSpec": "signature",

@@ -1,12 +1,34 @@
-"""What a model written as a plain Python class must be. Imports no torch: only workers do."""
+"""What a model written as a plain Python class must be, and what it may ask for. Imports no torch: only workers do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .signature import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """How requests of different lengths are joined: those that are shorter are filled up, and their outputs cut back.
+
+    Only for models whose rows do not look at each other, and that do not look at what is filled up: because they take a
+    mask, or by their nature.
+    """
+
+    value: float = 0
+    """What is filled in. BYTES are filled up with empty ones."""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    """By input: the input that says which of its elements are real (1) and which filled in (0). Callers leave it out;
+    its shape is the batch and those free dimensions of the input that matter, as in BOOL[batch, length]."""
+    buckets: tuple[int, ...] = ()
+    """Lengths that are filled up to; requests of different buckets do not share a batch. Empty, and for what is longer
+    than the greatest: up to the longest in the batch."""
+    max_pad_fraction: float = 0
+    """The most that may be filled in, as a share of the batch's elements; a batch is rather closed with fewer requests.
+    0: no bound. What a bucket takes does not count."""
 
 
 class Servable:
@@ -25,6 +47,8 @@ class Servable:
 
     inputs: ClassVar[Mapping[str, TensorSpec]]
     outputs: ClassVar[Mapping[str, TensorSpec]]
+    padding: ClassVar[Padding | None] = None
+    """Join requests whose free dimensions differ. None: only requests of equal shapes share a batch."""
 
     device: str
     """Where the worker runs it, `cpu` or `cuda:0`; set before `load`."""
@@ -39,10 +63,13 @@ class Servable:
 
         Args:
             inputs: for each input a tensor on `self.device`, of shape [rows, ...]; BYTES as a numpy array of objects.
+                Their memory is used again for later requests: copy what is to be kept beyond the call.
 
         Returns:
             A mapping from each output's name to a tensor or array of shape [rows, ...]. A generator yields such
-            mappings, and each goes to the callers at once.
+            mappings, and each goes to the callers at once. Where something else does the work, an object with
+            `result()` that waits for the mapping, such as a `concurrent.futures.Future`: `predict` is then called with
+            the next batch meanwhile, with at most two under way, and `result` comes from another thread.
 
         Raises:
             penstock.errors.InvalidInput: to refuse the values with a message for the caller. Any other exception

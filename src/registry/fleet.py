@@ -17,6 +17,7 @@ from .watch import Hub, Kind
 LOAD_TTL_S = 600.0
 """After so long without a word a load counts as dead, for the case that its supervisor died with it."""
 MAX_ERROR = 2000
+_MOST_PATH = 107
 
 log = logging.getLogger("penstock.registry")
 
@@ -87,6 +88,10 @@ class Fleet:
         violations = worker_id_violations("worker.worker_id", worker.worker_id)
         if not 1 <= len(worker.address) <= 1024:
             violations.append(Violation("worker.address", "must say where gateways reach the worker, as a gRPC target"))
+        if len(worker.local_address) > _MOST_PATH:
+            violations.append(
+                Violation("worker.local_address", f"the path of a unix socket has at most {_MOST_PATH} bytes")
+            )
         refuse(violations)
         worker = self._store.grant(replace(worker, state=State.AVAILABLE, stage="", progress=0.0))
         self._leases.grant(worker.worker_id, worker.epoch, now)

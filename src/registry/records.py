@@ -125,8 +125,13 @@ def worker_to_message(worker: Worker) -> pb.WorkerRecord:
         progress=worker.progress,
         max_batch_size=worker.max_batch_size,
         pid=worker.pid,
+        local_address=worker.local_address,
         report=pb.LoadReport(
-            queued_rows=report.queued_rows, rows=report.rows, batches=report.batches, failures=report.failures
+            queued_rows=report.queued_rows,
+            rows=report.rows,
+            batches=report.batches,
+            failures=report.failures,
+            padded_share=report.padded_share,
         ),
     )
 
@@ -146,13 +151,14 @@ def worker_from_message(message: pb.WorkerRecord) -> Worker:
         progress=message.progress,
         max_batch_size=message.max_batch_size,
         pid=message.pid,
+        local_address=message.local_address,
         report=report_from_message(message.report),
     )
 
 
 def report_from_message(message: pb.LoadReport) -> LoadReport:
     """A worker's figures."""
-    return LoadReport(message.queued_rows, message.rows, message.batches, message.failures)
+    return LoadReport(message.queued_rows, message.rows, message.batches, message.failures, message.padded_share)
 
 
 def key_to_message(key: Key) -> pb.KeyRecord:

@@ -134,6 +134,8 @@ class LoadReport:
     rows: int = 0
     batches: int = 0
     failures: int = 0
+    padded_share: float = 0.0
+    """Of the elements that went to the device, how many were filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,8 @@ class Worker:
     progress: float = 0.0
     max_batch_size: int = 0
     pid: int = 0
+    local_address: str = ""
+    """The unix socket for gateways on its host; empty: there is none."""
     report: LoadReport = LoadReport()
 
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
@@ -97,18 +98,25 @@ class _Noted(AbstractContextManager[None]):
 
 
 def _line(call: Call, began: float, seconds: float, code: str, reason: str) -> str:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(began)) + f".{int(began % 1 * 1000):03d}Z"
-    fields: dict[str, object] = {
-        "time": stamp,
-        "request_id": call.request_id,
-        "method": call.method,
-        "peer": call.peer,
-        "principal": call.principal.name,
-        "code": code,
-        "reason": reason,
-        "ms": round(seconds * 1000, 3),
-    }
-    return json.dumps(fields | call.facts) + "\n"
+    """Put together by hand: json.dumps of a dictionary takes five times as long, and every call has a line."""
+    facts = "".join([f", {_text(key)}: {_value(value)}" for key, value in call.facts.items()])
+    return (
+        f'{{"time": "{_second(int(began))}.{int(began % 1 * 1000):03d}Z", "request_id": {_text(call.request_id)}, '
+        f'"method": {_text(call.method)}, "peer": {_text(call.peer)}, "principal": {_text(call.principal.name)}, '
+        f'"code": "{code}", "reason": "{reason}", "ms": {seconds * 1000:.3f}{facts}}}\n'
+    )
+
+
+_text = json.encoder.encode_basestring_ascii
+
+
+def _value(value: object) -> str:
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(2)
+def _second(moment: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
 
 
 class RotatingFile:

@@ -122,7 +122,7 @@ class ExchangeQuestion(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     SUSPECT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """Unique in the session."""
+    """Unique in the session; a question that is sent again has a new one."""
     request: _builtins.bytes
     """The PredictRequest as the caller sent it; empty if `block` is set."""
     timeout_us: _builtins.int
@@ -204,7 +204,7 @@ class ExchangeResponse(_message.Message):
     RELEASED_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
-    """Rows that the gateway may send besides those granted before."""
+    """Rows that the gateway may send besides those granted before. Below zero: so many are taken back."""
     draining: _builtins.bool
     """The worker is about to end: it answers what it has and wants nothing new."""
     @_builtins.property

@@ -1,83 +1,130 @@
-"""One request inside the worker, from its arrays to its answers."""
+"""One request inside the worker, from its arrays to its answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from typing import ClassVar
 
 from ..errors import PenstockError, SlowConsumer
+from ..lanes import order_of
 from ..tensors import Array
 
 Outputs = Sequence[Array]
 """One array for each output of the signature, of shape [rows, ...]."""
 
+Outcome = Outputs | bytes | PenstockError | None
+"""A job's outputs, what its `encode` made of them, why there are none, or None: they were delivered already."""
+
 MAX_UNREAD_ANSWERS = 64
 
 
 class Job:
-    """Made by the servicer, queued by the batcher, answered by the instance. Owned by the event loop."""
+    """Made by the intake, queued by the engine, run by the executor. Owned by the event loop.
+
+    Args:
+        inputs: one array for each input of the signature; views over the request's bytes.
+        rows: how many it adds to a batch, at least 1.
+        key: only jobs of equal keys run together.
+        deadline: in the event loop's time; infinite: none.
+        batched: the first dimension of every array is the rows.
+        priority: the lane: 0 is normal, positive sooner, negative later.
+        suspect: it may have killed a worker, and runs in a batch of its own.
+        size: bytes that it holds while it waits, for the bound of the queue.
+        arrived: in the event loop's time; None: now.
+        encode: turns the outputs into what `encoded` is to be. Pure, and called on any thread.
+        on_settled: called once on the event loop, when there is an outcome; not once the job is abandoned.
+    """
 
     __slots__ = (
-        "_future",
         "abandoned",
         "arrived",
         "batch_rows",
         "batched",
         "compute_s",
         "deadline",
+        "encode",
+        "encoded",
+        "error",
         "inputs",
         "key",
+        "on_settled",
+        "order",
+        "outputs",
+        "pieces",
         "queue_s",
         "rows",
+        "settled",
+        "size",
+        "slot",
+        "started",
+        "suspect",
     )
 
+    streams: ClassVar[bool] = False
+    """It is answered many times, as it runs."""
+
     def __init__(
-        self, inputs: Sequence[Array], rows: int, key: Hashable, deadline: float, *, batched: bool = True
+        self,
+        inputs: Sequence[Array],
+        rows: int,
+        key: Hashable,
+        deadline: float,
+        *,
+        batched: bool = True,
+        priority: int = 0,
+        suspect: bool = False,
+        size: int = 0,
+        arrived: float | None = None,
+        encode: Callable[[Outputs], bytes] | None = None,
+        on_settled: Callable[[Job], None] | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
         self.inputs = inputs
-        """One array for each input of the signature."""
-        self.rows = rows
-        self.batched = batched
-        """The first dimension of every array is the rows."""
-        self.key = key
-        """Jobs of equal keys can run together."""
-        self.deadline = deadline
-        """In the event loop's time."""
-        self.arrived = loop.time()
+        """Empty once its rows are in the executor's row store, and once there is an outcome."""
+        self.rows, self.key, self.deadline, self.batched = rows, key, deadline, batched
+        self.suspect, self.size, self.encode, self.on_settled = suspect, size, encode, on_settled
+        self.arrived = asyncio.get_running_loop().time() if arrived is None else arrived
+        self.order = order_of(self.arrived, deadline, priority)
+        """Smaller leaves the queue sooner."""
+        self.slot: int | None = None
+        """Its first row in the row store, if its rows have been written there. The executor's."""
+        self.pieces: Sequence[Job] = ()
+        """What the engine made of a job of more rows than a batch has."""
+        self.started = False
+        """It was handed to the device."""
         self.abandoned = False
         """Nobody waits for the answer any longer."""
+        self.settled = False
+        """There is an outcome."""
+        self.outputs: Outputs | None = None
+        self.encoded: bytes | None = None
+        """The answer as `encode` made it; then `outputs` is None."""
+        self.error: PenstockError | None = None
         self.queue_s = 0.0
         self.compute_s = 0.0
         self.batch_rows = 0
-        self._future: asyncio.Future[Outputs] = loop.create_future()
 
     def begin(self, now: float, batch_rows: int) -> None:
-        """It leaves the queue."""
+        """It leaves the queue for the device."""
+        self.started = True
         self.queue_s = now - self.arrived
         self.batch_rows = batch_rows
 
-    def deliver(self, outputs: Outputs) -> None:
-        """An answer is there."""
-        if not self._future.done():
-            self._future.set_result(outputs)
-
-    def finish(self) -> None:
-        """There are no more answers."""
-
-    def fail(self, error: PenstockError) -> None:
-        """There is no answer, or no further one."""
-        if not self._future.done():
-            self._future.set_exception(error)
-            self._future.exception()  # taken: the caller may be gone, and asyncio would complain of nobody looking
-
-    async def answer(self) -> Outputs:
-        """Wait for the one answer.
-
-        Raises:
-            PenstockError: why there is none.
-        """
-        return await self._future
+    def settle(self, outcome: Outcome) -> None:
+        """Give it its outcome, and tell who waits; only the first one counts."""
+        if self.settled:
+            return
+        self.settled = True
+        self.inputs = ()
+        if isinstance(outcome, PenstockError):
+            self.error = outcome
+        elif isinstance(outcome, bytes):
+            self.encoded = outcome
+        else:
+            self.outputs = outcome
+        told, self.on_settled = self.on_settled, None  # it holds who waits, who may hold the job
+        if told is not None and not self.abandoned:
+            told(self)
 
 
 class StreamJob(Job):
@@ -85,10 +132,32 @@ class StreamJob(Job):
 
     __slots__ = ("_answers", "_ended")
 
+    streams = True
+
     def __init__(
-        self, inputs: Sequence[Array], rows: int, key: Hashable, deadline: float, *, batched: bool = True
+        self,
+        inputs: Sequence[Array],
+        rows: int,
+        key: Hashable,
+        deadline: float,
+        *,
+        batched: bool = True,
+        priority: int = 0,
+        suspect: bool = False,
+        size: int = 0,
+        arrived: float | None = None,
     ) -> None:
-        super().__init__(inputs, rows, key, deadline, batched=batched)
+        super().__init__(
+            inputs,
+            rows,
+            key,
+            deadline,
+            batched=batched,
+            priority=priority,
+            suspect=suspect,
+            size=size,
+            arrived=arrived,
+        )
         self._answers: asyncio.Queue[Outputs | PenstockError | None] = asyncio.Queue(MAX_UNREAD_ANSWERS + 1)
         self._ended = False
 
@@ -103,13 +172,10 @@ class StreamJob(Job):
             text = f"{MAX_UNREAD_ANSWERS} answers were not read in time; read faster, or ask for fewer"
             self._end(SlowConsumer(text))
 
-    def finish(self) -> None:
-        """End the stream after what is queued."""
-        self._end(None)
-
-    def fail(self, error: PenstockError) -> None:
-        """End the stream with an error after what is queued."""
-        self._end(error)
+    def settle(self, outcome: Outcome) -> None:
+        """End the stream after what is queued: with an error, or without one."""
+        super().settle(outcome)
+        self._end(self.error)
 
     def _end(self, last: PenstockError | None) -> None:
         """A stream ends once; there is always room for its end."""
@@ -123,3 +189,23 @@ class StreamJob(Job):
             if isinstance(item, PenstockError):
                 raise item
             yield item
+
+
+def settled(job: Job) -> asyncio.Future[Job]:
+    """For who would rather wait: the job when it has an outcome, or its error raised. Takes the job's `on_settled`."""
+    future: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
+
+    def tell(job: Job) -> None:
+        if future.done():
+            return
+        if job.error is None:
+            future.set_result(job)
+        else:
+            future.set_exception(job.error)
+            future.exception()  # taken: the caller may be gone, and asyncio would complain of nobody looking
+
+    if job.settled:
+        tell(job)
+    else:
+        job.on_settled = tell
+    return future

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelLoadFailed
-from ..signature import Signature
+from ..servable import Padding
+from ..signature import Dim, Signature
+from .padding import Layout, Shaped, lay_out
 
 Value = Any
 """A torch tensor on the model's device, or for BYTES a numpy array of bytes objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Outputs that something else works on."""
+
+    result: Callable[[], Sequence[Value]]
+    """Waits for them; called once, from another thread than the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +30,43 @@ class Loaded:
     """A model in memory. All calls come from one thread."""
 
     signature: Signature
-    run: Callable[[Sequence[Value]], Sequence[Value]]
-    """Inputs in the signature's order, each [rows, ...] → outputs in the signature's order."""
+    """What callers see: once `layout` is set, without the masks."""
+    run: Callable[[Sequence[Value]], Sequence[Value] | Later]
+    """The model's inputs in its order, each [rows, ...] → outputs in the signature's order."""
     stream: Callable[[Sequence[Value]], Iterator[Sequence[Value]]] | None = None
     """Instead of `run`, for a model that answers many times."""
     max_rows: int | None = None
     """The most rows that the model itself allows; None: no bound is known."""
     min_rows: int = 1
     """The fewest rows that the model itself allows; smaller batches are filled up with their last row."""
+    padding: Padding | None = None
+    """What the model itself says about requests of different lengths."""
+    layout: Layout | None = None
+    """How requests of different lengths are joined; None: they are not."""
+
+    def padded(self, padding: Padding | None) -> Loaded:
+        """The same model, whose requests are joined like this.
+
+        Raises:
+            ModelLoadFailed: it does not fit the signature.
+        """
+        if padding is None:
+            return self
+        layout = lay_out(self.signature, padding)
+        return replace(self, signature=layout.visible, layout=layout)
+
+    def grouping(self) -> Callable[[Sequence[Shaped]], Hashable]:
+        """What tells for a request's inputs its group: requests of equal groups can run together."""
+        if self.layout is not None:
+            return self.layout.group
+        if not self.signature.batch or not _is_free(self.signature):
+            return lambda inputs: None  # without a batch dimension they run alone all the same
+        return lambda inputs: tuple(array.shape[1:] for array in inputs)
+
+
+def _is_free(signature: Signature) -> bool:
+    """Whether requests of one row can differ in their shapes."""
+    return any(isinstance(size, Dim) for spec in signature.inputs for size in spec.shape[1:])
 
 
 Loader = Callable[[Path, str, str], Loaded]

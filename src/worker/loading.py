@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from .batch_queue import BatchPolicy
+from ..servable import Padding
+from .by_length import ByLength
 from .device import resolve_device
+from .engine import BatchPolicy, ServiceTimes
+from .executor import Executor
 from .fetch import fetch
-from .instance import Instance
 from .loaded import Loaded, load
 from .model_thread import ModelThread
 from .registry_client import RegistryClient
@@ -31,7 +33,11 @@ class Ready:
 
     loaded: Loaded
     policy: BatchPolicy
-    instance: Instance
+    executor: Executor
+    times: ServiceTimes
+    """What was learned while it warmed up."""
+    join: ByLength | None
+    """Which requests make a batch, where they are filled up to one length."""
 
 
 class _Stages:
@@ -83,12 +89,24 @@ async def make_ready(
     folder = await fetch(registry, manifest, config.cache_dir, stages.fetched)
     await stages.enter("loading", _FETCHED)
     loaded = await thread.call(lambda: load(manifest.format, folder, manifest.entry, record.device))
-    policy, instance = _policy(manifest.batching, loaded), Instance(loaded, record.device, on_fatal, thread)
+    loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
+    policy, times = _policy(manifest.batching, loaded), ServiceTimes()
+    # On the thread, since to pin memory takes a while.
+    most = policy.max_batch_size
+    executor = await thread.call(lambda: Executor(loaded, record.device, most, thread, on_fatal))
     await stages.enter("warming up", 0.6)
-    await warm_up(instance, loaded, policy.max_batch_size)
+    await warm_up(executor, loaded, most, times)
     await stages.enter("proving", 0.9)
-    await prove(instance, loaded)
-    return Ready(loaded, policy, instance)
+    await prove(executor, loaded)
+    return Ready(loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
+
+
+def _padding(published: model_pb2.BatchPolicy) -> Padding | None:
+    """What the publisher asks for; it goes before what the servable says."""
+    if not published.HasField("padding"):
+        return None
+    said = published.padding
+    return Padding(said.value, dict(said.masks), tuple(said.buckets), said.max_pad_fraction)
 
 
 def _policy(published: model_pb2.BatchPolicy, loaded: Loaded) -> BatchPolicy:

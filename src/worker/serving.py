@@ -15,18 +15,26 @@ import grpc.aio
 from penstock.v1 import model_pb2, worker_pb2
 from penstock.v1 import registry_pb2 as pb
 
+from ..exchange.unix import serve_unix
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, tell_parent, unless_forced
 from ..rpc.server import bind, build
-from .batcher import Batcher
+from .engine import Engine
+from .fence import Fence
+from .intake import Intake
 from .lease import Lease
 from .loading import Ready
+from .local_socket import local_socket
 from .registry_client import RegistryClient
 from .servicer import WorkerServicer
+from .sessions import Sessions
+from .stream import ServedStream
 from .worker_config import WorkerConfig
 
 _REGISTRY_PATIENCE = 2.0
 """Seconds for the registry to hear of a drain."""
+_READ_PATIENCE = 2.0
+"""Seconds for gateways to read the last answers."""
 
 log = logging.getLogger("penstock.worker")
 
@@ -52,27 +60,23 @@ class Serving:
         self, config: WorkerConfig, stop: Stop, registry: RegistryClient, record: pb.WorkerRecord, ready: Ready
     ) -> None:
         self._config, self._stop, self._registry, self._record = config, stop, registry, record
-        self._signature, self._policy, self._instance = ready.loaded.signature, ready.policy, ready.instance
-        self._batcher = Batcher(ready.instance.run, ready.policy)
-        self._servicer = WorkerServicer(
-            config.name,
-            config.version,
-            config.worker_id,
-            self._signature,
-            self._batcher,
-            generator=bool(ready.loaded.stream),
-        )
+        loaded = ready.loaded
+        self._signature, self._policy = loaded.signature, ready.policy
+        self._fence = Fence()
+        self._engine = Engine(ready.executor, ready.policy, ready.times, ready.join)
+        intake = Intake(config.name, config.version, loaded.signature, loaded.grouping(), generator=bool(loaded.stream))
+        self._sessions = Sessions(intake, self._engine, self._fence)
+        self._servicer = WorkerServicer(config.worker_id, intake, self._engine, self._sessions, self._fence)
 
     async def run(self, stack: AsyncExitStack) -> None:
         """Serve until the worker is told to stop, and drain. What it starts is ended through `stack`."""
         gc.collect()
         gc.freeze()  # what is loaded stays: later collections need not look at it
-        batching = asyncio.create_task(self._batcher.serve())
-        stack.callback(batching.cancel)
         server = build(CallInterceptor(), [(worker_pb2.DESCRIPTOR.services_by_name["WorkerService"], self._servicer)])
         port = bind(server, self._config.listen, "--listen")
         await server.start()
         stack.push_async_callback(server.stop, 0)
+        await self._listen_locally(stack)
         lease = await unless_stopped(self._stop, self._take_lease(port))
         if lease is None:
             return
@@ -80,6 +84,18 @@ class Serving:
         stack.callback(keeping.cancel)
         await self._stop.requested.wait()
         await self._drain(server, lease)
+
+    async def _listen_locally(self, stack: AsyncExitStack) -> None:
+        """For gateways on this host; without it they use gRPC."""
+        path = stack.enter_context(local_socket(self._config.listen))
+        try:
+            server = await serve_unix(path, lambda link: ServedStream(link, self._sessions))
+        except OSError as error:
+            log.warning("cannot listen on %s, gateways will use gRPC: %s", path, error)
+            return
+        stack.push_async_callback(server.wait_closed)
+        stack.callback(server.close)
+        self._record.local_address = path
 
     async def _take_lease(self, port: int) -> Lease:
         listen = self._config.listen
@@ -102,24 +118,28 @@ class Serving:
         return lease
 
     def _on_epoch(self, epoch: int) -> None:
-        self._servicer.epoch = epoch
+        self._fence.epoch = epoch
 
     def _report(self) -> pb.LoadReport:
-        done = self._instance.counters
+        counters = self._engine.counters
         return pb.LoadReport(
-            queued_rows=self._batcher.queued_rows,
-            rows=done.rows,
-            batches=done.batches,
-            failures=done.failures + self._batcher.failures,
+            queued_rows=self._engine.queued_rows,
+            rows=counters.rows,
+            batches=counters.batches,
+            failures=counters.failures,
+            padded_share=counters.padded_share,
         )
 
     async def _drain(self, server: grpc.aio.Server, lease: Lease) -> None:
         """In the order that loses nothing: say so, go on, refuse the new, finish the old, give the lease back."""
         await unless_forced(self._stop, lease.announce_drain(), _REGISTRY_PATIENCE)
         await unless_forced(self._stop, asyncio.sleep(self._config.lame_duck), self._config.lame_duck + 1)
-        self._batcher.refuse_new()
-        if not await unless_forced(self._stop, self._batcher.drained(), self._config.grace):
-            log.warning("%d queued rows are given up", self._batcher.queued_rows)
-            self._batcher.give_up()
+        self._engine.refuse_new()
+        self._sessions.drain()
+        if not await unless_forced(self._stop, self._engine.drained(), self._config.grace):
+            log.warning("%d queued rows are given up", self._engine.queued_rows)
+            self._engine.give_up()
+        await unless_forced(self._stop, self._sessions.finished(), _READ_PATIENCE)
+        self._sessions.end()
         await server.stop(0.5)
         await self._registry.revoke(self._config.worker_id)

@@ -15,8 +15,10 @@ import torch
 
 from penstock.signature import Signature, TensorSpec
 from penstock.tensors import Array
-from penstock.worker.instance import Instance
-from penstock.worker.job import Job, Outputs
+from penstock.worker.engine import Finished
+from penstock.worker.execution.transfer import Arrival
+from penstock.worker.executor import Executor
+from penstock.worker.job import Job, Outcome, Outputs
 from penstock.worker.loaded import Loaded
 from penstock.worker.model_thread import ModelThread
 
@@ -32,8 +34,10 @@ VECTOR = {"x": TensorSpec("FP32", ["batch", 2])}
 DOUBLED = signature(VECTOR, {"y": TensorSpec("FP32", ["batch", 2])})
 
 
-def job(*inputs: Array, kind: type[Job] = Job) -> Job:
-    return kind(list(inputs), len(inputs[0]), None, math.inf)
+def job(*inputs: Array, kind: type[Job] = Job, encode: Callable[[Outputs], bytes] | None = None) -> Job:
+    made = kind(list(inputs), len(inputs[0]), None, math.inf)
+    made.encode = encode
+    return made
 
 
 def fails(error: BaseException) -> Any:
@@ -45,10 +49,24 @@ def fails(error: BaseException) -> Any:
     return model
 
 
-async def run(instance: Instance, *jobs: Job) -> list[Outputs | BaseException]:
-    """One batch."""
-    await instance.run(jobs)
-    return await asyncio.gather(*(one.answer() for one in jobs), return_exceptions=True)
+def launch(executor: Executor, *jobs: Job) -> asyncio.Future[Finished]:
+    """Do what the engine does with one batch."""
+    finished: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+
+    def done(result: Finished) -> None:
+        for one, outcome in zip(jobs, result.outcomes, strict=True):
+            one.settle(outcome)
+        finished.set_result(result)
+
+    for one in jobs:
+        executor.write(one)
+    executor.launch(jobs, done)
+    return finished
+
+
+async def run(executor: Executor, *jobs: Job) -> Sequence[Outcome]:
+    """What comes of one batch."""
+    return (await launch(executor, *jobs)).outcomes
 
 
 class Model:
@@ -72,16 +90,62 @@ async def thread() -> Any:
 
 @pytest.fixture
 def fatal() -> list[str]:
-    """Gets an entry when an instance calls its device lost."""
+    """Gets an entry when an executor calls its device lost."""
     return []
 
 
-@pytest.fixture
-def instance(thread: ModelThread, fatal: list[str]) -> Callable[..., Instance]:
-    def make(run: Callable[[Sequence[Any]], Any], signature: Signature = DOUBLED, **more: Any) -> Instance:
-        return Instance(Loaded(signature, run, **more), "cpu", lambda: fatal.append("lost"), thread)
+class NoRoom(Executor):
+    """Its row store is always full: rows are copied when they run."""
+
+    def write(self, job: Job) -> None:
+        pass
+
+
+class Elsewhere:
+    """A device with memory of its own, which works on its own."""
+
+    asynchronous = True
+    pinned = False
+
+    def __init__(self) -> None:
+        self.arriving: Callable[[], None] = lambda: None
+        """Called when an answer is waited for, before it is there."""
+        self.freed = 0
+
+    def up(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.clone()
+
+    def down(self, values: Sequence[Any]) -> Arrival:
+        def wait() -> Sequence[Any]:
+            self.arriving()
+            return values
+
+        return wait
+
+    def free_memory(self) -> None:
+        self.freed += 1
+
+
+def executors(thread: ModelThread, fatal: list[str], kind: str = "cpu") -> Callable[..., Executor]:
+    """Makes them: `cpu`, `no room` or `elsewhere`."""
+
+    def make(
+        run: Callable[[Sequence[Any]], Any],
+        signature: Signature = DOUBLED,
+        most: int = 8,
+        padding: Any = None,
+        **more: Any,
+    ) -> Executor:
+        cls, transfer = NoRoom if kind == "no room" else Executor, Elsewhere() if kind == "elsewhere" else None
+        loaded = Loaded(signature, run, **more).padded(padding)
+        return cls(loaded, "cpu", most, thread, lambda: fatal.append("lost"), transfer)
 
     return make
+
+
+@pytest.fixture
+def executor(thread: ModelThread, fatal: list[str]) -> Callable[..., Executor]:
+    return executors(thread, fatal)
 
 
 @pytest.fixture(autouse=True)

@@ -96,13 +96,16 @@ async def running(folder: Path, registry: FakeRegistry, **config: Any) -> AsyncI
         bind(server, f"unix:{folder}/registry.sock", "--registry-port")
         await server.start()
         stack.push_async_callback(server.stop, 0)
-        fields = {"name": "scale", "version": 1, "worker_id": "w1", "device": "cpu", "threads": 1, "lame_duck": 0.0}
-        plan = WorkerConfig(
-            registry=f"unix:{folder}/registry.sock",
-            listen=f"unix:{folder}/worker.sock",
-            cache_dir=folder / "cache",
-            **{**fields, **config},
-        )
+        fields: dict[str, Any] = {
+            "name": "scale",
+            "version": 1,
+            "worker_id": "w1",
+            "device": "cpu",
+            "threads": 1,
+            "lame_duck": 0.0,
+        }
+        fields |= {"listen": f"unix:{folder}/worker.sock", **config}
+        plan = WorkerConfig(registry=f"unix:{folder}/registry.sock", cache_dir=folder / "cache", **fields)
         stop = Stop()
         task = asyncio.create_task(serve(plan, stop))
         channel = await stack.enter_async_context(connect(plan.listen))

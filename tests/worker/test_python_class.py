@@ -4,12 +4,14 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from penstock.errors import ModelLoadFailed
-from penstock.worker.loaded import Loaded, load
+from penstock.servable import Padding
+from penstock.worker.loaded import Later, Loaded, load
 
 HEAD = "from penstock import Servable, TensorSpec\n"
 SCALE = f"""{HEAD}
@@ -27,12 +29,18 @@ def read(folder: Path, entry: str = "scale.py:Scale") -> Loaded:
     return load("python", folder, entry, "cpu")
 
 
+def ask(loaded: Loaded, x: torch.Tensor) -> Any:
+    given = loaded.run([x])
+    [answer] = given.result() if isinstance(given, Later) else given
+    return answer.tolist()
+
+
 def test_five_lines_are_a_model(write: Write) -> None:
     loaded = read(write(scale=SCALE))
     assert [f"{spec.name}={spec}" for spec in loaded.signature.inputs] == ["x=FP32[batch, 2]"]
     assert [f"{spec.name}={spec}" for spec in loaded.signature.outputs] == ["y=FP32[batch, 2]"]
     assert loaded.signature.batch == "batch"
-    assert loaded.run([torch.ones(1, 2)])[0].tolist() == [[3, 3]]
+    assert ask(loaded, torch.ones(1, 2)) == [[3, 3]]
     assert loaded.stream is None
 
 
@@ -53,24 +61,24 @@ class Weighted(Servable):
 """
     folder = write(weighted=text)
     (folder / "factor.txt").write_text("7")
-    assert read(folder, "weighted.py:Weighted").run([torch.ones(2)])[0].tolist() == [7, 7]
+    assert ask(read(folder, "weighted.py:Weighted"), torch.ones(2)) == [7, 7]
 
 
 def test_modules_beside_the_file_can_be_imported(write: Write) -> None:
     folder = write(helper_beside="FACTOR = 2", scale="import helper_beside\n" + SCALE.replace("* 2", "* 2"))
-    assert read(folder).run([torch.ones(1, 2)])[0].tolist() == [[3, 3]]
+    assert ask(read(folder), torch.ones(1, 2)) == [[3, 3]]
 
 
 def test_modules_beside_a_file_in_a_folder_can_be_imported(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "helper_deeper.py").write_text("")
     (tmp_path / "code" / "scale.py").write_text("import helper_deeper\n" + SCALE)
-    assert read(tmp_path, "code/scale.py:Scale").run([torch.ones(1, 2)])[0].tolist() == [[3, 3]]
+    assert ask(read(tmp_path, "code/scale.py:Scale"), torch.ones(1, 2)) == [[3, 3]]
 
 
 def test_a_file_with_the_name_of_another_module_does_not_take_its_place(write: Write) -> None:
     before = sys.modules["json"]
-    assert read(write(json=SCALE), "json.py:Scale").run([torch.ones(1, 2)])[0].tolist() == [[3, 3]]
+    assert ask(read(write(json=SCALE), "json.py:Scale"), torch.ones(1, 2)) == [[3, 3]]
     assert sys.modules["json"] is before is json
 
 
@@ -79,6 +87,30 @@ def test_a_generator_answers_many_times(write: Write) -> None:
     loaded = read(write(scale=text))
     assert loaded.stream is not None
     assert [answer[0].tolist() for answer in loaded.stream([torch.ones(1, 2)])] == [[[1, 1]], [[2, 2]]]
+
+
+def test_a_future_is_an_answer_that_comes_later(write: Write) -> None:
+    text = SCALE.replace("return {", "return SimulatedAnswer({").replace(
+        "+ 1}", "+ 1}, 0, clock=lambda: 1, sleep=None)"
+    )
+    loaded = read(write(scale=f"from penstock.testing.simulated import SimulatedAnswer\n{text}"))
+    assert isinstance(loaded.run([torch.ones(1, 2)]), Later)
+    assert ask(loaded, torch.ones(1, 2)) == [[3, 3]]
+
+
+def test_a_future_of_something_else_is_an_error_of_the_model(write: Write) -> None:
+    text = SCALE.replace('return {"y": x * 2 + 1}', "return SimulatedAnswer(x, 0, clock=lambda: 1, sleep=None)")
+    loaded = read(write(scale=f"from penstock.testing.simulated import SimulatedAnswer\n{text}"))
+    with pytest.raises(TypeError, match="a mapping of outputs, not a Tensor"):
+        ask(loaded, torch.ones(1, 2))
+
+
+def test_padding_is_declared_beside_inputs_and_outputs(write: Write) -> None:
+    declared = "from penstock.servable import Padding\n" + SCALE.replace(
+        "    inputs =", "    padding = Padding(3)\n    inputs ="
+    )
+    assert read(write(scale=declared)).padding == Padding(value=3)
+    assert read(write(scale=SCALE)).padding is None
 
 
 def test_a_model_whose_shapes_do_not_begin_with_batch_is_not_batched(write: Write) -> None:
@@ -96,6 +128,11 @@ def test_a_model_whose_shapes_do_not_begin_with_batch_is_not_batched(write: Writ
         (f"{HEAD}class Scale(Servable): ...", "scale.py:Scale", "must declare inputs, as in inputs = "),
         (SCALE.replace("outputs =", "outs ="), "scale.py:Scale", "must declare outputs, as in outputs = "),
         (SCALE.replace('TensorSpec("FP32", ["batch", 2])', '"FP32"'), "scale.py:Scale", "must declare inputs"),
+        (
+            SCALE.replace("    inputs =", "    padding = 0\n    inputs ="),
+            "scale.py:Scale",
+            "must declare padding as in",
+        ),
     ],
 )
 def test_what_is_not_a_servable_is_refused(write: Write, text: str, entry: str, message: str) -> None:

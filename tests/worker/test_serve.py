@@ -62,11 +62,9 @@ async def test_renewals_carry_what_the_worker_did(tmp_path: Path) -> None:
         await worker.predict(floats(1, 2, 3, 4, shape=(2, 2)))
         with pytest.raises(errors.InvalidInput):
             await worker.predict(floats(-1, 2))
-        with pytest.raises(errors.BatchTooLarge):
-            await worker.predict(floats(*[0.0] * 200, shape=(100, 2)))
         renewals = worker.registry.renewals
-        await worker.registry.until(lambda: renewals[-1].report.failures == 2)
-        assert renewals[-1].report.rows == 64 + 1 + 1 + 2
+        await worker.registry.until(lambda: renewals[-1].report.failures == 1)
+        assert (renewals[-1].report.rows, renewals[-1].report.batches) == (2, 2)
         assert renewals[-1].report.queued_rows == 0
 
 
@@ -188,6 +186,16 @@ async def test_published_limits_bound_the_batch(tmp_path: Path) -> None:
     async with running(tmp_path, registry) as worker:
         await registry.until(lambda: bool(registry.renewals))
         assert registry.registered[0].worker.max_batch_size == 3
-        await worker.predict(floats(*[1.0] * 6, shape=(3, 2)))
-        with pytest.raises(errors.BatchTooLarge, match="4 rows, and the model takes at most 3"):
-            await worker.predict(floats(*[1.0] * 8, shape=(4, 2)))
+        answer = await worker.predict(floats(*range(8), shape=(4, 2)), metadata=[("x-penstock-timings", "on")])
+        assert list(answer.outputs[0].floats) == [0, 2, 4, 6, 8, 10, 12, 14]
+        assert worker.trailers["x-penstock-batch-size"] == "3"
+
+
+async def test_gateways_on_the_host_are_told_of_a_socket_that_ends_with_the_worker(tmp_path: Path) -> None:
+    async with ready(tmp_path) as worker:
+        path = worker.registry.registered[0].worker.local_address
+        assert path == f"{tmp_path}/worker.sock.x"
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        worker.stop.request()
+        assert await worker.ended() == 0
+        assert os.path.basename(path) not in os.listdir(tmp_path)

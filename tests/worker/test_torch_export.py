@@ -11,7 +11,8 @@ from torch.export import Dim
 
 from penstock.errors import ModelLoadFailed
 from penstock.signature import TensorShape, fit
-from penstock.worker.instance import Instance
+from penstock.worker.engine import ServiceTimes
+from penstock.worker.executor import Executor
 from penstock.worker.loaded import Loaded, load
 from penstock.worker.model_thread import ModelThread
 from penstock.worker.warmup import prove, warm_up
@@ -65,8 +66,8 @@ def described(loaded: Loaded) -> tuple[list[str], list[str]]:
 
 
 async def serve(loaded: Loaded, thread: ModelThread, *inputs: Any) -> list[Any]:
-    made = Instance(loaded, "cpu", lambda: None, thread)
-    await warm_up(made, loaded, 8)
+    made = Executor(loaded, "cpu", 8, thread, lambda: None)
+    await warm_up(made, loaded, 8, ServiceTimes())
     await prove(made, loaded)
     [outputs] = await run(made, job(*inputs))
     assert isinstance(outputs, list)

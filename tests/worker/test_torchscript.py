@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from penstock.errors import ModelLoadFailed
-from penstock.worker.instance import Instance
+from penstock.worker.executor import Executor
 from penstock.worker.loaded import Loaded, load
 from penstock.worker.model_thread import ModelThread
 from penstock.worker.warmup import prove
@@ -61,7 +61,7 @@ def read(folder: Path) -> Loaded:
 
 
 async def answer(loaded: Loaded, thread: ModelThread, x: Any) -> list[Any]:
-    made = Instance(loaded, "cpu", lambda: None, thread)
+    made = Executor(loaded, "cpu", 8, thread, lambda: None)
     await prove(made, loaded)
     [outputs] = await run(made, job(x))
     assert isinstance(outputs, list)

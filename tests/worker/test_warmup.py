@@ -10,7 +10,8 @@ import torch
 
 from penstock.errors import InvalidInput, ModelLoadFailed
 from penstock.signature import Dim, Signature, TensorSpec
-from penstock.worker.instance import Instance
+from penstock.worker.engine import ServiceTimes
+from penstock.worker.executor import Executor
 from penstock.worker.loaded import Loaded
 from penstock.worker.model_thread import ModelThread
 from penstock.worker.warmup import prove, sample, warm_up
@@ -24,24 +25,40 @@ Check = Callable[..., Any]
 def check(thread: ModelThread) -> Check:
     """Warms up and proves a model as a worker does."""
 
-    async def make(run: Callable[[Any], Any], spec: Signature = DOUBLED, most: int = 8, **more: Any) -> None:
-        loaded = Loaded(spec, run, **more)
-        made = Instance(loaded, "cpu", lambda: None, thread)
-        await warm_up(made, loaded, most)
+    async def make(
+        run: Callable[[Any], Any], spec: Signature = DOUBLED, most: int = 8, patience: float = 20, **more: Any
+    ) -> ServiceTimes:
+        loaded, times = Loaded(spec, run, **more), ServiceTimes()
+        made = Executor(loaded, "cpu", most, thread, lambda: None)
+        await warm_up(made, loaded, most, times, patience)
         await prove(made, loaded)
+        return times
 
     return make
 
 
-async def test_the_smallest_and_the_greatest_batch_are_run_and_then_one_row(check: Check) -> None:
+async def test_the_smallest_and_the_greatest_batch_are_run_first_others_while_there_is_time(check: Check) -> None:
     seen: list[int] = []
 
     def model(values: list[torch.Tensor]) -> list[torch.Tensor]:
         seen.append(len(values[0]))
         return values
 
-    await check(model)
-    assert seen == [1, 8, 1]
+    times = await check(model)
+    sizes = [size for size, _ in itertools.groupby(seen)]
+    assert sizes == [1, 8, 2, 3, 4, 6, 1]
+    assert all(times.predict(rows) > 0 for rows in range(1, 9))
+
+
+async def test_a_slow_model_is_run_with_the_smallest_and_the_greatest_batch_only(check: Check) -> None:
+    seen: list[int] = []
+
+    def model(values: list[torch.Tensor]) -> list[torch.Tensor]:
+        seen.append(len(values[0]))
+        return values
+
+    await check(model, patience=0)
+    assert seen == [1, 1, 8, 8, 1]
 
 
 @pytest.mark.parametrize(

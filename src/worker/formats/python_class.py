@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelLoadFailed
-from ...servable import Servable
+from ...servable import Padding, Servable
 from ...signature import BATCH, Dim, Signature, TensorSpec
-from ..loaded import Loaded, Value
+from ..loaded import Later, Loaded, Value
 
 
 def load(folder: Path, entry: str, device: str) -> Loaded:
@@ -31,7 +31,7 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
     servable.device, servable.files = device, folder
     servable.load()
     stream = _streamer(servable, signature) if inspect.isgeneratorfunction(cls.predict) else None
-    return Loaded(signature, _runner(servable, signature), stream)
+    return Loaded(signature, _runner(servable, signature), stream, padding=_padding(cls, entry))
 
 
 def _module(folder: Path, file: str) -> Any:
@@ -66,11 +66,20 @@ def _specs(cls: type[Servable], attribute: str, entry: str) -> tuple[TensorSpec,
     return tuple(TensorSpec(spec.dtype, spec.shape, name) for name, spec in declared.items())
 
 
+def _padding(cls: type[Servable], entry: str) -> Padding | None:
+    if cls.padding is None or isinstance(cls.padding, Padding):
+        return cls.padding
+    raise ModelLoadFailed(f"{entry} must declare padding as in padding = Padding(value=0), not {cls.padding!r:.40}")
+
+
 def _runner(servable: Servable, signature: Signature) -> Any:
     names = [spec.name for spec in signature.inputs]
 
-    def run(values: Sequence[Value]) -> Sequence[Value]:
-        return _ordered(servable.predict(**dict(zip(names, values, strict=True))), signature)
+    def run(values: Sequence[Value]) -> Sequence[Value] | Later:
+        answer = servable.predict(**dict(zip(names, values, strict=True)))
+        if not isinstance(answer, Mapping) and callable(getattr(answer, "result", None)):
+            return Later(lambda: _ordered(answer.result(), signature))
+        return _ordered(answer, signature)
 
     return run
 

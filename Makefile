@@ -55,8 +55,8 @@ protos: setup ## regenerate src/v1 from protos/
 protos-check: setup ## fail when src/v1 is not what protos/ makes
 	$(BIN)/python scripts/protos_check.py $(PROTOS)
 
-bench: setup ## CPU and latency per request, as ratios against a bare echo server
-	cd scripts && ../$(BIN)/python -m bench
+bench: setup ## every figure of the design in one run; BENCH='--only cpu --quick' for less (docs/benchmarking.md)
+	cd scripts && ../$(BIN)/python -m bench $(BENCH)
 
 clean: ## remove everything that make has built
 	rm -rf $(VENV) .path .demo build dist *.egg-info src/*.egg-info .hypothesis .mypy_cache scripts/.mypy_cache \

@@ -1,1 +1,1 @@
-"""`make bench`."""
+"""`make bench`: every figure that the design promises, as ratios measured in one run."""

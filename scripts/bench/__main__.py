@@ -1,159 +1,86 @@
-"""CPU per request and added latency, each as a ratio against a bare echo server measured in the same run.
-
-The figure that holds on a noisy machine is CPU time of the server processes per request; rounds are interleaved with
-the bare server's and the median is taken.
-"""
+"""`make bench`: measure every row, print one table, keep figures and pictures under docs/results."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
-import numpy as np
+from penstock.bench.plot import require
 
-from penstock.signature import DType
-from penstock.tensors import encode
-from penstock.testing import Server, running
-from penstock.v1 import model_pb2, predict_pb2
+from .bench import QUICK, Bench, Effort
+from .figure import Figure
+from .plots import draw
+from .results import facts, write
+from .rows import ROWS, Row
+from .table import show
 
-from .load import Result, load
-from .processes import ECHO_METHOD, bare_echo, cpu_seconds
-
-PREDICT = "/penstock.v1.PredictService/Predict"
-MODEL = """
-import torch
-from penstock import Servable, TensorSpec
-
-class Small(Servable):
-    inputs = {"x": TensorSpec("FP32", ["batch", 16])}
-    outputs = {"y": TensorSpec("FP32", ["batch", 16])}
-    def predict(self, x):
-        return {"y": x}
-
-class Image(Servable):
-    inputs = {"x": TensorSpec("FP32", ["batch", 3, 224, 224])}
-    outputs = {"y": TensorSpec("FP32", ["batch", 3])}
-    def predict(self, x):
-        return {"y": x[:, :, 0, 0]}
-"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    figure: str
-    ours: float
-    reference: float
-    must: float
-    """The greatest ratio that design section 7 allows (with gRPC between gateway and worker)."""
-    unit: str = "CPU us/request"
-
-    @property
-    def ratio(self) -> float:
-        """Ours over the reference's."""
-        return self.ours / self.reference
-
-
-def request(model: str, shape: tuple[int, ...]) -> bytes:
-    """A Predict with random values, raw."""
-    x = encode("x", np.random.default_rng(0).random(shape, np.float32), DType.FP32)
-    return predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(name=model), inputs=[x]).SerializeToString()
-
-
-class Bench:
-    """Rounds against one server and one folder for files."""
-
-    def __init__(self, server: Server, folder: Path, seconds: float, rounds: int) -> None:
-        self._server, self._folder, self._seconds, self._rounds = server, folder, seconds, rounds
-
-    def cpu(self, figure: str, body: bytes, model: str, concurrency: int, must: float, answer_bytes: int = 0) -> Row:
-        """CPU per request of gateway and worker, over the bare server's."""
-        gateways = self._server.children("gateway")
-        status = self._server.command("status", model)
-        workers = [i["pid"] for i in status[0]["versions"][0]["instances"]]
-        ours, bare = [], []
-        with bare_echo(answer_bytes) as (address, pid):
-            for _ in range(self._rounds):
-                bare.append(self._round(address, ECHO_METHOD, body, concurrency, [pid])[0])
-                ours.append(self._round(self._server.grpc, PREDICT, body, concurrency, gateways + workers)[0])
-        return Row(figure, median(ours), median(bare), must)
-
-    def latency(self, body: bytes) -> list[Row]:
-        """One caller: the time of a call over the bare server's."""
-        ours: list[Result] = []
-        bare: list[Result] = []
-        with bare_echo() as (address, pid):
-            for _ in range(self._rounds):
-                bare.append(self._round(address, ECHO_METHOD, body, 1, [pid])[1])
-                ours.append(self._round(self._server.grpc, PREDICT, body, 1, [])[1])
-        return [
-            Row(
-                "latency of a lone caller, p50", median(r.p50_ms for r in ours), median(r.p50_ms for r in bare), 0, "ms"
-            ),
-            Row(
-                "latency of a lone caller, p99", median(r.p99_ms for r in ours), median(r.p99_ms for r in bare), 0, "ms"
-            ),
-        ]
-
-    def _round(self, address: str, method: str, body: bytes, concurrency: int, pids: list[int]) -> tuple[float, Result]:
-        load(address, method, body, concurrency, 0.5, self._folder)
-        before = cpu_seconds(pids)
-        result = load(address, method, body, concurrency, self._seconds, self._folder)
-        if result.failures:
-            raise RuntimeError(f"{result.failures} calls of {method} failed")
-        return (cpu_seconds(pids) - before) / result.answers * 1e6, result
+NAMES = [row.name for row in ROWS]
 
 
 def main() -> int:
-    """Measure, print one table, write it to docs/results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=Path("../docs/results"))
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "models.py").write_text(MODEL)
-        with running(folder / "data") as server:
-            for model in ("Small", "Image"):
-                server.command("publish", model.lower(), f"{folder / 'models.py'}:{model}")
-            bench = Bench(server, folder, given.seconds, given.rounds)
-            small, image = request("small", (1, 16)), request("image", (1, 3, 224, 224))
-            rows = [
-                bench.cpu("unary, [1,16] FP32, 32 in flight", small, "small", 32, 2.3),
-                bench.cpu("unary, [1,16] FP32, 128 in flight", small, "small", 128, 2.3),
-                bench.cpu("unary, [1,3,224,224] FP32, 8 in flight", image, "image", 8, 1.5, answer_bytes=12),
-                *bench.latency(small),
-            ]
-    _report(rows, given.results)
-    return 0
+    """Returns 0 if everything could be measured, whatever the verdicts."""
+    given = _arguments()
+    rows = [row for row in ROWS if not given.only or row.name in given.only]
+    effort = QUICK if given.quick else Effort()
+    if given.memory_minutes:
+        effort = replace(effort, memory_minutes=given.memory_minutes)
+    require()  # matplotlib: before the run, not after it
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        return _run(rows, Bench(Path(folder), effort, _say), given)
 
 
-def _report(rows: list[Row], results: Path) -> None:
-    print(f"{'figure':42} {'ours':>9} {'bare':>9} {'ratio':>7} {'must':>6}  unit")
+def _run(rows: Sequence[Row], bench: Bench, given: argparse.Namespace) -> int:
+    about = facts() | {"effort": repr(bench.effort), "arguments": sys.argv[1:]}
+    name = _file_name(about["date"][:10], about["commit"], given)
+    figures: dict[str, Sequence[Figure]] = {}
+    failures: dict[str, str] = {}
     for row in rows:
-        must = f"{row.must:.1f}" if row.must else "-"
-        print(f"{row.figure:42} {row.ours:9.2f} {row.reference:9.2f} {row.ratio:7.2f} {must:>6}  {row.unit}")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    facts = {
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "rows": [vars(row) | {"ratio": round(row.ratio, 3)} for row in rows],
-    }
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"bench-{facts['date']}-{commit or 'unknown'}.json"
-    path.write_text(json.dumps(facts, indent=2) + "\n")
-    print(f"\nwritten to {path}")
+        _say(f"== {row.name}: {row.about}")
+        began = time.monotonic()
+        found: list[Figure] = []
+        try:
+            found.extend(row.measure(bench))
+        except Exception as error:  # one row that cannot be measured must not cost the others
+            traceback.print_exc()
+            failures[row.name] = f"{type(error).__name__}: {error}"
+        if found:
+            figures[row.name] = found
+        _say(f"== {row.name} took {time.monotonic() - began:.0f} s")
+        path = write(given.results, name, about, figures, failures)
+    show([figure for found in figures.values() for figure in found], list(failures.items()))
+    print("\nwritten to", *[path, *draw(given.results, name, figures)], sep="\n  ")
+    return 1 if failures else 0
+
+
+def _file_name(date: str, commit: str, given: argparse.Namespace) -> str:
+    """What is not the whole run says so, and does not replace it."""
+    parts = ["bench", date, commit.replace("+", "-"), *(given.only or []), *(["quick"] if given.quick else [])]
+    return "-".join(parts)
+
+
+def _arguments() -> argparse.Namespace:
+    about = "\n".join(f"  {row.name:12} {row.about}" for row in ROWS)
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description=__doc__,
+        epilog=f"rows:\n{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="ROW", help="this row; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="short rounds: to see that it runs, not for figures")
+    parser.add_argument("--memory-minutes", type=float, default=0.0, help="of the row `memory`; 10 for the record")
+    parser.add_argument("--results", type=Path, default=Path("../docs/results"), help="where figures are kept")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..rpc.lifecycle import READY_FD
@@ -18,10 +18,12 @@ class Child:
     """A process of its own; spawned, never forked. Made by `start`."""
 
     def __init__(
-        self, name: str, process: asyncio.subprocess.Process, ready: asyncio.Task[dict[str, Any] | None]
+        self, name: str, process: asyncio.subprocess.Process, stdin: int, ready: asyncio.Task[dict[str, Any] | None]
     ) -> None:
         self.name = name
         self._process = process
+        self._stdin = stdin
+        self._telling = 0
         self._ready = ready
 
     @classmethod
@@ -33,12 +35,14 @@ class Child:
         program: Sequence[str] = (sys.executable, "-m", "penstock"),
     ) -> Child:
         """Start `python -m penstock ARGUMENTS`. Ctrl-C does not reach it: its parent stops it in order."""
+        # Plain pipes: uvloop's own transports of pipes may close a descriptor that is another child's by then.
         read, write = os.pipe()
+        stdin, told = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *program,
                 *arguments,
-                stdin=asyncio.subprocess.PIPE,
+                stdin=stdin,
                 stdout=sys.stderr,
                 pass_fds=(write,),
                 env={**os.environ, **environment, READY_FD: str(write)},
@@ -46,10 +50,12 @@ class Child:
             )
         except BaseException:
             os.close(read)
+            os.close(told)
             raise
         finally:
             os.close(write)
-        return cls(name, process, asyncio.create_task(_read_line(read)))
+            os.close(stdin)
+        return cls(name, process, told, asyncio.create_task(_read_line(read)))
 
     @property
     def pid(self) -> int:
@@ -63,10 +69,15 @@ class Child:
 
     async def tell(self, facts: Mapping[str, object]) -> None:
         """Send one line of JSON to its standard input."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError):  # it has ended: `wait` says so
-            self._process.stdin.write(json.dumps(facts).encode() + b"\n")
-            await self._process.stdin.drain()
+        if self._stdin < 0:
+            return  # it has ended: `wait` says so
+        self._telling += 1
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                await _write_all(self._stdin, json.dumps(facts).encode() + b"\n")
+        finally:
+            self._telling -= 1
+            self._close_stdin()
 
     async def ready(self) -> dict[str, Any] | None:
         """Wait until it says that it is ready, and where; None if it ends before."""
@@ -76,7 +87,14 @@ class Child:
         """Wait for its end; returns the exit status."""
         status = await self._process.wait()
         await self.ready()
+        self._close_stdin()
         return status
+
+    def _close_stdin(self) -> None:
+        """Once it has ended and nobody tells it anything."""
+        if self.exit_status is not None and self._stdin >= 0 and not self._telling:
+            os.close(self._stdin)
+            self._stdin = -1
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if it has ended."""
@@ -104,11 +122,37 @@ class Child:
 
 async def _read_line(descriptor: int) -> dict[str, Any] | None:
     """The line that the child writes when it is ready; None if it closes the pipe without a whole one."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor))
+    loop, line = asyncio.get_running_loop(), b""
     try:
-        line = await reader.readline()
-        return json.loads(line) if line.endswith(b"\n") else None
+        os.set_blocking(descriptor, False)
+        while not line.endswith(b"\n"):
+            await _possible(descriptor, loop.add_reader, loop.remove_reader)
+            part = os.read(descriptor, 65536)
+            if not part:
+                return None
+            line += part
+        return json.loads(line)  # type: ignore[no-any-return]
     finally:
-        transport.close()
+        os.close(descriptor)
+
+
+async def _write_all(descriptor: int, data: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    os.set_blocking(descriptor, False)
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            await _possible(descriptor, loop.add_writer, loop.remove_writer)
+
+
+async def _possible(
+    descriptor: int, add: Callable[[int, Callable[[], object]], object], remove: Callable[[int], object]
+) -> None:
+    """Wait until a descriptor can be read, or written."""
+    ready = asyncio.Event()
+    add(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(descriptor)

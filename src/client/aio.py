@@ -52,7 +52,7 @@ class AsyncClient(AsyncManyCaller):
             alias: which one.
             outputs: the names of those wanted; None: all.
             timeout: seconds until DEADLINE_EXCEEDED, all attempts together; None: the client's own.
-            request_id: names the call in the servers' logs; None: the server makes one.
+            request_id: names the call in the servers' logs; None: one is made.
             timings: ask for `Prediction.timings`.
             priority: whether it is served sooner or later than its deadline says; what is low is late, never starved.
 
@@ -66,9 +66,10 @@ class AsyncClient(AsyncManyCaller):
         if self._coalesce and not request_id and not timings and len(asked.body) <= MAX_BYTES:
             answer, request_id = await self._shared(asked.body, attempts, self._lane(priority))
             return prediction(answer, asked.torch, request_id)
+        request_id = request_id or new_request_id()
         headers = self._own.headers_of(request_id, timings, priority)
         answer, trailers = await self._unary(self._methods.predict, asked.body, attempts, headers)
-        return prediction(answer, asked.torch, request_id or "", trailers)
+        return prediction(answer, asked.torch, request_id, trailers)
 
     def generate(
         self,

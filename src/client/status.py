@@ -31,6 +31,10 @@ class InstanceStatus:
     """How much of the loading is done, 0 to 1."""
     epoch: int
     pid: int
+    carrier: str = ""
+    """How the gateway that answered reaches it: `unix+shm`, `unix` or `grpc`; empty: it is not connected."""
+    padded_share: float = 0.0
+    """Of the elements that went to the device, the share that was filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
 
 
 def _instance(m: pb.InstanceStatus) -> InstanceStatus:
-    return InstanceStatus(m.worker_id, m.device, state_name(m.state), m.stage, m.progress, m.epoch, m.pid)
+    facts = m.stage, m.progress, m.epoch, m.pid, m.carrier, m.padded_share
+    return InstanceStatus(m.worker_id, m.device, state_name(m.state), *facts)
 
 
 def status_change(message: pb.WatchModelStatusResponse) -> StatusChange:

@@ -54,7 +54,7 @@ class Client(ManyCaller):
             alias: which one.
             outputs: the names of those wanted; None: all.
             timeout: seconds until DEADLINE_EXCEEDED, all attempts together; None: the client's own.
-            request_id: names the call in the servers' logs; None: the server makes one.
+            request_id: names the call in the servers' logs; None: one is made.
             timings: ask for `Prediction.timings`.
             priority: whether it is served sooner or later than its deadline says; what is low is late, never starved.
 
@@ -64,9 +64,10 @@ class Client(ManyCaller):
             PenstockError: any other class of `penstock.errors`, as the server says.
         """
         asked = question(model, inputs, version, alias, outputs)
+        request_id = request_id or new_request_id()
         headers = self._own.headers_of(request_id, timings, priority)
         answer, trailers = self._unary(self._methods.predict, asked.body, self._own.attempts(timeout), headers)
-        return prediction(answer, asked.torch, request_id or "", trailers)
+        return prediction(answer, asked.torch, request_id, trailers)
 
     def generate(
         self,

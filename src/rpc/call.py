@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from .access import ANONYMOUS, Principal
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+REQUEST_ID = "x-request-id"
+_PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +26,8 @@ class Call:
     metadata: dict[str, str | bytes]
     """What the caller sent; of keys sent twice, the last."""
     request_id: str
-    """Accepted from `x-request-id` or made here; returned to the caller, sent on to workers, written to logs."""
+    """Accepted from `x-request-id` or made here; sent on to workers, written to logs, returned with every error, and to
+    callers who sent one or asked for more than the answer."""
     peer: str = ""
     """Where the caller is, in gRPC's notation: `ipv4:127.0.0.1:5000`, `unix:`."""
     deadline: float = math.inf
@@ -61,8 +63,8 @@ current_call: ContextVar[Call] = ContextVar("current_call")
 def new_call(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Call:
     """A call from its headers, with a request id that is safe to log."""
     headers = dict(metadata)
-    given = headers.get("x-request-id")
-    accepted = isinstance(given, str) and _REQUEST_ID.fullmatch(given)
+    given = headers.get(REQUEST_ID)
+    accepted = isinstance(given, str) and _PLAIN.fullmatch(given)
     return Call(method, headers, str(given) if accepted else new_request_id())
 
 

@@ -63,7 +63,8 @@ class Servable:
 
         Args:
             inputs: for each input a tensor on `self.device`, of shape [rows, ...]; BYTES as a numpy array of objects.
-                Their memory is used again for later requests: copy what is to be kept beyond the call.
+                Their memory is used again for later requests: copy what is to be kept beyond the call, and do not
+                write to it through numpy views (`x.numpy()[0] = 1`), which goes unnoticed if the batch is run again.
 
         Returns:
             A mapping from each output's name to a tensor or array of shape [rows, ...]. A generator yields such

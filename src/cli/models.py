@@ -1,9 +1,9 @@
-"""`status`, `alias`, `rollback`, `deploy`, `undeploy`, `drain`: look at what is served, and change it."""
+"""`alias`, `rollback`, `deploy`, `undeploy`, `drain`: change what is served."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,57 +15,14 @@ from .options import Address, ApiKey, Format, Output, Version, client
 from .output import out, print_json, print_rows
 from .wait import wait_until_available
 
-if TYPE_CHECKING:
-    from ..client import ModelStatus
-
 Name = Annotated[str, typer.Argument(help="The model's name.")]
 Wait = Annotated[float, typer.Option("--timeout", help="Seconds to wait until the version is AVAILABLE.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (status, alias, rollback, deploy, undeploy, drain):
+    for command in (alias, rollback, deploy, undeploy, drain):
         app.command()(command)
-
-
-def status(
-    name: Annotated[str | None, typer.Argument(help="One model; none: all.", show_default=False)] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Print again after every change.")] = False,
-    address: Address = None,
-    api_key: ApiKey = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Show models, their versions and what each alias means."""
-    with client(address, api_key) as caller:
-        if not watch:
-            _print_status(caller.status(name), output)
-            return
-        for change in caller.watch_status(name or "", timeout=365 * 24 * 3600.0):
-            _print_status(list(change.models), output)
-
-
-def _print_status(models: list[ModelStatus], output: Format) -> None:
-    if output is Format.JSON:
-        from dataclasses import asdict
-
-        print_json([asdict(model) for model in models])
-        return
-    columns = ["Model", "Version", "State", "Aliases", "Instances", "Format", "Reason"]
-    rows = [
-        (
-            model.name,
-            version.version,
-            "FAILED" if version.load_failed and version.state == "END" else version.state,
-            version.aliases,
-            f"{sum(i.state == 'AVAILABLE' for i in version.instances)}/{version.desired_instances}"
-            + "".join(f" {i.worker} ({i.device}{', ' + i.stage if i.stage else ''})" for i in version.instances),
-            version.format,
-            version.reason,
-        )
-        for model in models
-        for version in model.versions
-    ]
-    print_rows(output, columns, rows)
 
 
 def alias(

@@ -13,6 +13,7 @@ from penstock.v1 import registry_pb2 as pb
 from .control import control
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
+from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
 from .source import File, read_source
 from .wait import wait_until_available
 
@@ -36,6 +37,11 @@ def publish(
     input_: Annotated[
         list[str] | None, typer.Option("--input", help="For TorchScript: x=FP32\\[batch,64]; may be repeated.")
     ] = None,
+    pad: Pad = False,
+    pad_value: Value = None,
+    mask: Masks = None,
+    length_bucket: Buckets = None,
+    max_pad_fraction: MaxFraction = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when it is stored.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is AVAILABLE.")] = 300.0,
@@ -44,6 +50,7 @@ def publish(
     output: Output = Format.TABLE,
 ) -> None:
     """Store a new version and load it. A model's first version gets the alias `stable`; later ones when told to."""
+    padding = read_padding(pad, pad_value, mask or [], length_bucket or [], max_pad_fraction)
     known = read_source(source, input_ or [])
     header = pb.PublishHeader(
         name=name,
@@ -51,7 +58,7 @@ def publish(
         format=known.format,
         entry=known.entry,
         files=[file.entry() for file in known.files],
-        batching=model_pb2.BatchPolicy(max_batch_size=max_batch_size),
+        batching=model_pb2.BatchPolicy(max_batch_size=max_batch_size, padding=padding),
         labels=_labels(label or []),
         aliases=(alias or []) if no_wait else [],  # else they move once the version answers
         instances=instances,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from itertools import chain, pairwise
+from math import isnan
 
 from ..errors import Violation
+from ..servable import Padding
 from .names import name_violations, quoted, refuse, version_violations
 from .state import Draft, FileEntry
 
@@ -17,6 +19,9 @@ MAX_INSTANCES = 1024
 MAX_LABELS = 64
 MAX_ALIASES = 64
 MAX_QUEUE_DELAY_S = 60.0
+MAX_MASKS = 64
+MAX_BUCKETS = 256
+MAX_INPUT = 256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FORMAT = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -130,6 +135,35 @@ def _batching(draft: Draft) -> Iterator[Violation]:
     if not 0 <= batching.max_queue_delay_s <= MAX_QUEUE_DELAY_S:
         text = f"{batching.max_queue_delay_s:g} s: must be from 0 to {MAX_QUEUE_DELAY_S:g} s"
         yield Violation("batching.max_queue_delay", text)
+    if batching.padding is not None:
+        yield from _padding("batching.padding", batching.padding)
+
+
+def _padding(field: str, padding: Padding) -> Iterator[Violation]:
+    """Whether it fits the model's inputs is seen when a worker has loaded it."""
+    if isnan(padding.value):
+        yield Violation(f"{field}.value", "must be a number")
+    if not 0 <= padding.max_pad_fraction < 1:
+        text = f"{padding.max_pad_fraction:g}: must be at least 0 (no bound) and below 1"
+        yield Violation(f"{field}.max_pad_fraction", text)
+    yield from _buckets(f"{field}.buckets", padding.buckets)
+    yield from _masks(f"{field}.masks", padding.masks)
+
+
+def _buckets(field: str, buckets: tuple[int, ...]) -> Iterator[Violation]:
+    if len(buckets) > MAX_BUCKETS:
+        yield Violation(field, f"{len(buckets)} lengths: at most {MAX_BUCKETS}")
+    elif any(length <= before for before, length in pairwise((0, *buckets))):
+        yield Violation(field, f"{list(buckets)}: lengths are at least 1, and each is greater than the one before")
+
+
+def _masks(field: str, masks: Mapping[str, str]) -> Iterator[Violation]:
+    if len(masks) > MAX_MASKS:
+        yield Violation(field, f"{len(masks)} masks: at most {MAX_MASKS}")
+    elif any(not 1 <= len(name) <= MAX_INPUT for pair in masks.items() for name in pair):
+        yield Violation(field, f"the name of an input has from 1 to {MAX_INPUT} characters")
+    elif len({*masks, *masks.values()}) < 2 * len(masks):
+        yield Violation(field, "each mask is an input of its own, and belongs to one other input")
 
 
 def _labels(draft: Draft) -> Iterator[Violation]:

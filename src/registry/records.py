@@ -8,6 +8,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..rpc.messages import signature_to_message
+from ..servable import Padding
 from .state import (
     AliasChange,
     Batching,
@@ -34,21 +35,29 @@ def timestamp(seconds: float) -> Timestamp:
 
 def manifest_to_message(manifest: Manifest) -> model_pb2.Manifest:
     """As it goes on the wire, and into the store."""
-    batching = model_pb2.BatchPolicy(
-        max_batch_size=manifest.batching.max_batch_size, max_queue_size=manifest.batching.max_queue_size
-    )
-    if manifest.batching.max_queue_delay_s:
-        batching.max_queue_delay.FromNanoseconds(round(manifest.batching.max_queue_delay_s * 1e9))
     return model_pb2.Manifest(
         name=manifest.name,
         version=manifest.version,
         format=manifest.format,
         entry=manifest.entry,
         files=[model_pb2.FileEntry(path=f.path, size=f.size, sha256=f.sha256) for f in manifest.files],
-        batching=batching,
+        batching=_batching_to_message(manifest.batching),
         created=timestamp(manifest.created),
         labels=manifest.labels,
     )
+
+
+def _batching_to_message(batching: Batching) -> model_pb2.BatchPolicy:
+    message = model_pb2.BatchPolicy(max_batch_size=batching.max_batch_size, max_queue_size=batching.max_queue_size)
+    if batching.max_queue_delay_s:
+        message.max_queue_delay.FromNanoseconds(round(batching.max_queue_delay_s * 1e9))
+    if batching.padding is not None:
+        asked = batching.padding
+        padding = model_pb2.Padding(
+            value=asked.value, masks=asked.masks, buckets=asked.buckets, max_pad_fraction=asked.max_pad_fraction
+        )
+        message.padding.CopyFrom(padding)
+    return message
 
 
 def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
@@ -71,8 +80,13 @@ def _files(message: model_pb2.Manifest | pb.PublishHeader) -> tuple[FileEntry, .
 
 def _batching(message: model_pb2.BatchPolicy) -> Batching:
     delay = message.max_queue_delay
+    padding = _padding(message.padding) if message.HasField("padding") else None
     # Not ToNanoseconds: a caller's message may hold seconds that no timedelta can.
-    return Batching(message.max_batch_size, delay.seconds + delay.nanos / 1e9, message.max_queue_size)
+    return Batching(message.max_batch_size, delay.seconds + delay.nanos / 1e9, message.max_queue_size, padding)
+
+
+def _padding(message: model_pb2.Padding) -> Padding:
+    return Padding(message.value, dict(message.masks), tuple(message.buckets), message.max_pad_fraction)
 
 
 def draft_from_message(message: pb.PublishHeader) -> Draft:

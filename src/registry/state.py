@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from ..servable import Padding
 from ..signature import Signature
 
 STABLE = "stable"
@@ -46,6 +47,8 @@ class Batching:
     max_batch_size: int = 0
     max_queue_delay_s: float = 0.0
     max_queue_size: int = 0
+    padding: Padding | None = None
+    """None: what the model itself says."""
 
 
 @dataclass(frozen=True, slots=True)

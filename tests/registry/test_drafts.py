@@ -7,10 +7,12 @@ import pytest
 from penstock.errors import InvalidArgument
 from penstock.registry.drafts import MAX_FILE_BYTES, check_draft
 from penstock.registry.state import Batching, Draft, FileEntry
+from penstock.servable import Padding
 
 from .conftest import draft
 
 DIGEST = "ab" * 32
+MANY = {f"input_{number}": f"mask_{number}" for number in range(65)}
 
 
 def fields_refused(bad: Draft) -> list[str]:
@@ -21,6 +23,12 @@ def fields_refused(bad: Draft) -> list[str]:
 
 def test_a_good_draft_passes() -> None:
     check_draft(draft(aliases=("canary",), instances=2, device="cuda:1", labels={"git": "abc"}))
+
+
+def test_padding_of_any_kind_that_makes_sense_passes() -> None:
+    full = Padding(float("-inf"), {"ids": "mask", "types": "types_mask"}, (1, 64, 128), 0.99)
+    for padding in (Padding(), full):
+        check_draft(draft(batching=Batching(padding=padding)))
 
 
 def test_a_class_in_a_file_is_an_entry() -> None:
@@ -73,6 +81,20 @@ def test_paths_that_clash_are_refused(paths: tuple[str, str]) -> None:
         ({"batching": Batching(max_batch_size=-1)}, "batching.max_batch_size"),
         ({"batching": Batching(max_queue_size=-1)}, "batching.max_queue_size"),
         ({"batching": Batching(max_queue_delay_s=61)}, "batching.max_queue_delay"),
+        ({"batching": Batching(padding=Padding(float("nan")))}, "batching.padding.value"),
+        ({"batching": Batching(padding=Padding(max_pad_fraction=-0.1))}, "batching.padding.max_pad_fraction"),
+        ({"batching": Batching(padding=Padding(max_pad_fraction=1))}, "batching.padding.max_pad_fraction"),
+        ({"batching": Batching(padding=Padding(max_pad_fraction=float("nan")))}, "batching.padding.max_pad_fraction"),
+        ({"batching": Batching(padding=Padding(buckets=(-8, 8)))}, "batching.padding.buckets"),
+        ({"batching": Batching(padding=Padding(buckets=(16, 8)))}, "batching.padding.buckets"),
+        ({"batching": Batching(padding=Padding(buckets=tuple(range(1, 258))))}, "batching.padding.buckets"),
+        ({"batching": Batching(padding=Padding(masks={"ids": ""}))}, "batching.padding.masks"),
+        ({"batching": Batching(padding=Padding(masks={"ids": "ids"}))}, "batching.padding.masks"),
+        ({"batching": Batching(padding=Padding(masks={"a": "mask", "b": "mask"}))}, "batching.padding.masks"),
+        (
+            {"batching": Batching(padding=Padding(masks=MANY))},
+            "batching.padding.masks",
+        ),
         ({"labels": {"": "x"}}, "labels"),
         ({"aliases": ("good", "..")}, "aliases[1]"),
         ({"instances": -1}, "instances"),

@@ -80,6 +80,26 @@ async def test_publishing_the_same_again_changes_nothing(stub: Stub) -> None:
     assert dict(answer.model.aliases) == {"stable": 3}
 
 
+@pytest.mark.parametrize(
+    "padding",
+    [
+        model_pb2.Padding(),
+        model_pb2.Padding(value=-1.5, masks={"ids": "mask"}, buckets=[64, 128], max_pad_fraction=0.25),
+    ],
+)
+async def test_padding_reaches_whoever_watches_and_is_content(stub: Stub, padding: model_pb2.Padding) -> None:
+    asked = model_pb2.BatchPolicy(padding=padding)
+    published = await publish(stub, version=3, batching=asked)
+    assert (await publish(stub, version=3, batching=asked)).existed
+    async with watching(stub) as watch:
+        [model] = (await watch.read()).models
+    seen = model.versions[0].manifest.batching
+    assert seen.HasField("padding")
+    assert seen.padding == published.manifest.batching.padding == padding
+    with pytest.raises(errors.VersionExists):
+        await publish(stub, version=3)
+
+
 async def test_publishing_other_content_is_refused_before_its_bytes_are_read(stub: Stub) -> None:
     await publish(stub, version=3)
 

@@ -12,6 +12,7 @@ from penstock.registry import rules
 from penstock.registry.migrations import STEPS
 from penstock.registry.sqlite_store import SqliteStore
 from penstock.registry.state import Batching, Key, LoadReport, Placement, State
+from penstock.servable import Padding
 from penstock.signature import Dim, Signature, TensorSpec
 
 from .conftest import draft, worker
@@ -22,7 +23,7 @@ SIGNATURE = Signature(
 
 
 def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
-    batching = Batching(64, 0.25, 1000)
+    batching = Batching(64, 0.25, 1000, Padding(-1.5, {"ids": "mask"}, (64, 128), 0.25))
     text = "'; DROP TABLE versions; --"
     first = rules.publish(None, draft(batching=batching, labels={"note": text}), 12.3456, text).model
     second = rules.publish(first, draft(instances=3, device="cuda:1", aliases=("canary",)), 13.0, "bob").model

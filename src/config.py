@@ -39,7 +39,8 @@ class Settings:
     gateways: int = _setting(1, "how many gateway processes `up` runs on one port")
     auth: str = _setting("off", "off: everybody on this host may do everything; keys: API keys")
     insecure: bool = _setting(False, "bind to a public address although there is no TLS")
-    balancer: str = _setting("power_of_two_choices", "or round_robin")
+    balancer: str = _setting("late_binding", "how workers are chosen; round_robin and others are for comparison")
+    carrier: str = _setting("auto", "how gateways reach workers: unix (those on their host), grpc, or auto: the best")
     access_log: str = _setting("file", "file: DATA/logs/access.jsonl; off; or a path")
     log_level: str = _setting("info", "debug, info, warning or error")
     trace_exporter: str = _setting("off", "off, console or otlp")
@@ -136,7 +137,8 @@ def _typed(key: str, value: Any, wanted: type, source: str) -> Any:
 
 _CHOICES = {
     "auth": ("off", "keys"),
-    "balancer": ("power_of_two_choices", "round_robin"),
+    "balancer": ("late_binding", "round_robin", "power_of_two_choices", "least_predicted_completion"),
+    "carrier": ("auto", "unix", "grpc"),
     "trace_exporter": ("off", "console", "otlp"),
     "log_level": ("debug", "info", "warning", "error"),
 }

@@ -28,6 +28,8 @@ HttpPort = Annotated[int | None, typer.Option(help="HTTP port of the gateways.",
 RegistryPort = Annotated[int | None, typer.Option(help="Port of the registry.", show_default=False)]
 Auth = Annotated[str | None, typer.Option(help="off, or keys.", show_default=False)]
 Insecure = Annotated[bool | None, typer.Option("--insecure", help="Serve other hosts without TLS.", show_default=False)]
+Balancer = Annotated[str | None, typer.Option(help="How gateways choose a worker.", show_default=False)]
+Carrier = Annotated[str | None, typer.Option(help="How gateways reach workers.", show_default=False)]
 Registry = Annotated[str | None, typer.Option(help="The registry: HOST:PORT.", show_default=False)]
 
 
@@ -56,6 +58,8 @@ def up(
     gateways: Annotated[int | None, typer.Option(help="Gateway processes on one port.", show_default=False)] = None,
     auth: Auth = None,
     insecure: Insecure = None,
+    balancer: Balancer = None,
+    carrier: Carrier = None,
     config: Config = None,
 ) -> None:
     """Serve everything on this host: a registry, gateways, and the workers that the registry asks for."""
@@ -71,6 +75,8 @@ def up(
         "gateways": gateways,
         "auth": auth,
         "insecure": insecure,
+        "balancer": balancer,
+        "carrier": carrier,
     }
     chosen, environment = _prepare("up", config, **flags)
     plan = UpConfig(
@@ -152,6 +158,8 @@ def gateway(
     auth: Auth = None,
     share_port: Annotated[bool, typer.Option("--share-port", help="Other gateways serve this port too.")] = False,
     insecure: Insecure = None,
+    balancer: Balancer = None,
+    carrier: Carrier = None,
     config: Config = None,
 ) -> None:
     """Serve one gateway alone."""
@@ -160,7 +168,8 @@ def gateway(
     from ..gateway.serve import GatewayConfig, serve
 
     flags = {"data_dir": data_dir, "host": host, "grpc_port": grpc_port, "http_port": http_port, "registry": registry}
-    chosen, _ = _prepare("gateway", config, auth=auth, insecure=insecure, **flags)
+    flags |= {"auth": auth, "balancer": balancer, "carrier": carrier}
+    chosen, _ = _prepare("gateway", config, insecure=insecure, **flags)
     plan = GatewayConfig(
         host=chosen.host,
         grpc_port=chosen.grpc_port,
@@ -172,6 +181,7 @@ def gateway(
         api_key=chosen.api_key,
         insecure=chosen.insecure,
         balancer=chosen.balancer,
+        carrier=chosen.carrier,
         access_log=chosen.access_log,
         max_message_bytes=chosen.max_message_bytes,
         limits=AdmissionLimits(chosen.max_in_flight, chosen.max_in_flight_bytes),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import ConcurrencyLimit
@@ -25,9 +23,8 @@ class Admission:
         self.requests = 0
         self.bytes = 0
 
-    @contextmanager
-    def permit(self, size: int) -> Iterator[None]:
-        """The right to be in flight, for the time of the `with` block.
+    def admit(self, size: int) -> None:
+        """Let a request in. Whoever calls this calls `leave`, too, unless it raises.
 
         Raises:
             ConcurrencyLimit: there are too many requests, or too many bytes.
@@ -39,8 +36,8 @@ class Admission:
             raise ConcurrencyLimit(f"{self.bytes} request bytes are held here, and {limits.max_bytes} may be")
         self.requests += 1
         self.bytes += size
-        try:
-            yield
-        finally:
-            self.requests -= 1
-            self.bytes -= size
+
+    def leave(self, size: int) -> None:
+        """A request of that size is done with."""
+        self.requests -= 1
+        self.bytes -= size

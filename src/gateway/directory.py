@@ -9,8 +9,8 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..rpc.access import ApiKey, Principal
+from .connection import Endpoint
 from .routing import Route, State
-from .subchannel import Endpoint
 
 Listener = Callable[[set[str]], None]
 """Told the names of the models that changed."""
@@ -97,7 +97,8 @@ class Directory:
 
 
 def _route(model: pb.ModelRecord) -> Route:
-    return Route(dict(model.aliases), {v.manifest.version: _state(v) for v in model.versions})
+    single = {v.manifest.version for v in model.versions if v.HasField("signature") and not v.signature.batch_dimension}
+    return Route(dict(model.aliases), {v.manifest.version: _state(v) for v in model.versions}, frozenset(single))
 
 
 def _state(version: pb.VersionRecord) -> State:
@@ -112,7 +113,8 @@ def _state(version: pb.VersionRecord) -> State:
 
 def _endpoint(worker: pb.WorkerRecord) -> Endpoint:
     draining = worker.state == model_pb2.MODEL_STATE_UNLOADING
-    return Endpoint(worker.worker_id, worker.epoch, worker.name, worker.version, worker.address, draining)
+    where = worker.address, draining, worker.local_address
+    return Endpoint(worker.worker_id, worker.epoch, worker.name, worker.version, *where)
 
 
 def _key(key: pb.KeyRecord) -> ApiKey:

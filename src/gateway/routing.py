@@ -30,10 +30,11 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One model: what its aliases mean, and the state of each version."""
+    """One model: what its aliases mean, the state of each version, and which versions cannot be batched."""
 
     aliases: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[int, State] = field(default_factory=dict)
+    single: frozenset[int] = frozenset()
 
 
 def resolve(

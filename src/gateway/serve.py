@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -29,9 +30,12 @@ from .forward import forwarder
 from .health import ModelHealth
 from .http import HttpServer, make_app
 from .proxy import Deadlines, Proxy
+from .refusals import Outlook
 from .resolver import Resolver
+from .routing import is_expected, why_unavailable
 from .rules import authentication
 from .status import StatusServicer
+from .subchannel import Subchannel
 
 PREDICT = predict_pb2.DESCRIPTOR.services_by_name["PredictService"]
 STATUS = model_status_pb2.DESCRIPTOR.services_by_name["ModelStatusService"]
@@ -57,8 +61,10 @@ class GatewayConfig:
     """For the registry."""
     insecure: bool = False
     """Bind to a public address without TLS all the same."""
-    balancer: str = "power_of_two_choices"
-    """Or `round_robin`."""
+    balancer: str = "late_binding"
+    """A name in picker.POLICIES."""
+    carrier: str = "auto"
+    """How workers are reached: `unix` (on this host, with shared memory), `grpc`, or `auto`, the best there is."""
     access_log: str = "file"
     """`file` (DATA/logs/access.jsonl), `off`, or a path; of one process only, since it rotates."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -80,7 +86,10 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
     require_courage(config.host, config.insecure, "--host")
     async with AsyncExitStack() as stack:
         directory = Directory()
-        balancer = Balancer(config.balancer, Random())
+        outlook = Outlook(
+            lambda key: is_expected(directory.routes, *key), lambda key: why_unavailable(directory.routes, *key)
+        )
+        balancer = Balancer(config.balancer, Random(), outlook, partial(Subchannel, carrier=config.carrier))
         stack.push_async_callback(balancer.close)
         registry = connect(config.registry)
         stack.push_async_callback(registry.close)
@@ -94,7 +103,7 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         gates: list[Gate] = [authentication(directory)] if config.auth == "keys" else []
         server = build(
             CallInterceptor(gates, _concerns(config, stack)),
-            [(PREDICT, proxy), (STATUS, StatusServicer(directory))],
+            [(PREDICT, proxy), (STATUS, StatusServicer(directory, balancer.carrier))],
             reflect=True,
             max_message_bytes=config.max_message_bytes,
             share_port=config.share_port,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from penstock.v1 import model_pb2, registry_pb2
 from penstock.v1 import model_status_pb2 as pb
@@ -17,10 +17,16 @@ _PAGE, _MAX_PAGE = 100, 1000
 
 
 class StatusServicer:
-    """Serves ModelStatusService."""
+    """Serves ModelStatusService.
 
-    def __init__(self, directory: Directory) -> None:
+    Args:
+        directory: the gateway's.
+        carrier: how a worker of a version is reached.
+    """
+
+    def __init__(self, directory: Directory, carrier: Callable[[tuple[str, int], str], str]) -> None:
         self._directory = directory
+        self._carrier = carrier
 
     async def get_model_status(self, request: pb.GetModelStatusRequest, call: Call) -> pb.GetModelStatusResponse:
         """One model; with a version or alias, only that version."""
@@ -114,19 +120,20 @@ class StatusServicer:
     def _version(self, model: registry_pb2.ModelRecord, record: registry_pb2.VersionRecord) -> pb.VersionStatus:
         number = record.manifest.version
         workers = [w for w in self._directory.workers_of(model.name) if w.version == number]
+        workers.sort(key=lambda worker: worker.worker_id)
         return pb.VersionStatus(
             version=number,
             state=record.state,
             reason=record.load_error,
             aliases=sorted(alias for alias, version in model.aliases.items() if version == number),
-            instances=[_instance(w) for w in sorted(workers, key=lambda w: w.worker_id)],
+            instances=[_instance(w, self._carrier((model.name, number), w.worker_id)) for w in workers],
             format=record.manifest.format,
             load_failed=bool(record.load_error),
             desired_instances=record.desired_instances,
         )
 
 
-def _instance(worker: registry_pb2.WorkerRecord) -> pb.InstanceStatus:
+def _instance(worker: registry_pb2.WorkerRecord, carrier: str) -> pb.InstanceStatus:
     return pb.InstanceStatus(
         worker_id=worker.worker_id,
         device=worker.device,
@@ -135,4 +142,6 @@ def _instance(worker: registry_pb2.WorkerRecord) -> pb.InstanceStatus:
         progress=worker.progress,
         epoch=worker.epoch,
         pid=worker.pid,
+        carrier=carrier,
+        padded_share=worker.report.padded_share,
     )

@@ -1,93 +1,223 @@
-"""PredictStream: many questions in flight on one stream, answered as they are ready, one failing without the others."""
+"""PredictStream: many questions in flight on one stream, answered as they are ready, one failing without the others.
+
+A question has no task: it is told its answer by a call, and what is ready when the stream can be written is written.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
 
-from ..errors import DeadlineExceeded, MalformedRequest
-from ..rpc.call import Call, new_request_id
+from penstock.v1 import worker_pb2 as pb
+
+from ..errors import DeadlineExceeded, MalformedRequest, PenstockError
+from ..rpc.access import Principal
+from ..rpc.call import Call
 from ..rpc.errors import as_penstock_error, to_status
-from .wire import fields, wrap
+from .question import Pairs, Question
 
 MAX_IN_FLIGHT = 1024
 """Per stream, unread answers included. Then the stream is not read further, and flow control reaches the caller."""
+COALESCE_KEY = "x-penstock-coalesce"
+_MESSAGE_BYTES = 256 * 1024
+"""Answers that travel together take so much at most, unless one alone does."""
 
-Predict = Callable[[bytes, Call], Awaitable[bytes]]
+Submit = Callable[[Question, Principal], object]
+Answer = tuple[str, bytes | status_pb2.Status]
 
 
 class PredictStreams:
-    """Serves streams by asking `predict` for each question."""
+    """Serves streams.
 
-    def __init__(self, predict: Predict) -> None:
-        self._predict = predict
+    Args:
+        submit: sends a question on its way, or raises.
+        leave: told the size of each question that was submitted, when it is done with.
+        timeout: seconds for questions and streams without a deadline.
+    """
 
-    async def serve(self, requests: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
+    def __init__(self, submit: Submit, leave: Callable[[int], None], timeout: float) -> None:
+        self._submit = submit
+        self._leave = leave
+        self._timeout = timeout
+
+    async def serve(self, requests: AsyncIterator[bytes], call: Call, priority: int = 0) -> AsyncGenerator[bytes, None]:
         """The answers to a stream's questions. Leaving it cancels what is in flight."""
-        room = asyncio.Semaphore(MAX_IN_FLIGHT)
-        answers: asyncio.Queue[bytes | None] = asyncio.Queue()  # never more than there is room for
-        reader = asyncio.create_task(self._read(requests, call, room, answers))
+        stream = _Stream(call, priority, self._submit, self._leave, self._timeout)
+        reader = asyncio.create_task(stream.read(requests))
+        reader.add_done_callback(stream.ended)
         try:
-            while (answer := await answers.get()) is not None:
-                yield answer
-                room.release()
+            while answers := await stream.ready():
+                yield _message(answers)
+                stream.written(len(answers))
             await reader
         finally:
+            stream.abandon()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _read(
-        self,
-        requests: AsyncIterator[bytes],
-        call: Call,
-        room: asyncio.Semaphore,
-        answers: asyncio.Queue[bytes | None],
-    ) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                await room.acquire()
-                async for request in requests:
-                    tasks.create_task(self._answer(request, call, answers))
-                    await room.acquire()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None  # the stream's own: questions end with answers
-        finally:
-            answers.put_nowait(None)
 
-    async def _answer(self, message: bytes, stream: Call, answers: asyncio.Queue[bytes | None]) -> None:
-        """Answer one question; whatever happens, with an answer."""
-        request_id = b""
+class _Stream:
+    """The questions of one stream."""
+
+    def __init__(self, call: Call, priority: int, submit: Submit, leave: Callable[[int], None], timeout: float) -> None:
+        self.coalesces = call.text(COALESCE_KEY) == "on"
+        self._call = call
+        self._submit = submit
+        self._leave = leave
+        self._timeout = timeout
+        self._told = priority, call.text("traceparent"), call.text("x-penstock-timings") == "on"
+        self._loop = asyncio.get_running_loop()
+        self._asked: set[_Asked] = set()
+        self._answers: deque[Answer] = deque()
+        self._held = 0  # in flight, or answered and not written
+        self._count = 0
+        self._reading = True
+        self._broken = False
+        self._something = asyncio.Event()  # there are answers, or there will be none
+        self._room = asyncio.Event()
+
+    async def read(self, requests: AsyncIterator[bytes]) -> None:
+        """Ask what comes, as long as there is room."""
+        async for message in requests:
+            try:
+                envelope = pb.PredictStreamEnvelope.FromString(message)
+            except DecodeError:
+                text = "a message is not a PredictStreamRequest; generate stubs from the served protos"
+                self._held += 1
+                self._put("", MalformedRequest(text))
+                envelope = None
+            if envelope is not None:
+                self._ask(envelope)
+                if envelope.more:
+                    self.coalesces = True
+                    for further in envelope.more:
+                        await self._until_room()
+                        self._ask(further)
+            await self._until_room()
+
+    async def _until_room(self) -> None:
+        while self._held >= MAX_IN_FLIGHT:
+            self._room.clear()
+            await self._room.wait()
+
+    def _ask(self, envelope: pb.PredictStreamEnvelope) -> None:
+        """Send one question on its way; whatever happens, it will be answered."""
+        self._held += 1
+        self._count += 1
+        call, now = self._call, self._loop.time()
+        deadline = call.deadline if call.deadline < math.inf else now + self._timeout
+        given = envelope.HasField("timeout")
+        request_id = f"{call.request_id}.{self._count}"
         try:
-            request_id, timeout, request = _parsed(message)
-            call = _call(stream, timeout)
-            async with asyncio.timeout_at(None if timeout is None else call.deadline):
-                result = wrap(2, await self._predict(request, call))
-        except TimeoutError:
-            result = self._error(DeadlineExceeded("the request's own timeout passed"), stream)
+            if given:
+                deadline = min(now + _seconds(envelope.timeout), call.deadline)
+        except MalformedRequest as error:
+            self._put(envelope.request_id, error.with_metadata(requestId=request_id))
+            return
+        asked = _Asked(envelope.request, now, deadline, self._told[0], request_id, *self._told[1:])
+        asked.name, asked.stream, asked.timer = envelope.request_id, self, None
+        self._asked.add(asked)
+        try:
+            self._submit(asked, call.principal)
         except Exception as error:
-            result = self._error(error, stream)
-        answers.put_nowait(wrap(1, request_id) + result)
+            self._asked.discard(asked)
+            self._put(asked.name, as_penstock_error(error, request_id, call.method))
+            return
+        if given and asked in self._asked:
+            asked.timer = self._loop.call_at(deadline, self._expire, asked)
 
-    def _error(self, error: Exception, stream: Call) -> bytes:
-        known = as_penstock_error(error, stream.request_id, stream.method)
-        return wrap(3, to_status(known).SerializeToString())
+    def _expire(self, asked: _Asked) -> None:
+        asked.timer = None
+        asked.abandon()
+        asked.failed(DeadlineExceeded("the request's own timeout passed"))
+
+    def settled(self, asked: _Asked, answer: bytes | PenstockError) -> None:
+        """A question has its answer."""
+        self._asked.discard(asked)
+        self._leave(len(asked.request))
+        if asked.timer is not None:
+            asked.timer.cancel()
+        if isinstance(answer, PenstockError):
+            answer = answer.with_metadata(requestId=asked.request_id)
+        self._put(asked.name, answer)
+
+    def _put(self, name: str, answer: bytes | PenstockError) -> None:
+        self._answers.append((name, to_status(answer) if isinstance(answer, PenstockError) else answer))
+        self._something.set()
+
+    def ended(self, reader: asyncio.Task[None]) -> None:
+        """There will be no more questions."""
+        self._reading = False
+        self._broken = reader.cancelled() or reader.exception() is not None
+        self._something.set()
+
+    async def ready(self) -> list[Answer]:
+        """What can be written now in one message; nothing at the end."""
+        answers = self._answers
+        while not answers and (self._reading or self._asked) and not self._broken:
+            self._something.clear()
+            await self._something.wait()
+        taken: list[Answer] = []
+        size = 0
+        while answers and (not taken or (self.coalesces and size < _MESSAGE_BYTES)):
+            taken.append(answers.popleft())
+            size += len(taken[-1][1]) if isinstance(taken[-1][1], bytes) else 0
+        return taken
+
+    def written(self, count: int) -> None:
+        """So many answers have been taken."""
+        self._held -= count
+        self._room.set()
+
+    def abandon(self) -> None:
+        """Nobody wants the answers any more."""
+        for asked in self._asked:
+            if asked.timer is not None:
+                asked.timer.cancel()
+            asked.abandon()
+            self._leave(len(asked.request))
+        self._asked.clear()
 
 
-def _parsed(message: bytes) -> tuple[bytes, float | None, bytes]:
-    """Request id, timeout in seconds, and the PredictRequest's bytes."""
-    request_id, timeout, request = b"", None, b""
-    for number, begin, end in fields(message):
-        if number == 1:
-            request_id = message[begin:end]
-        elif number == 2:
-            timeout = _seconds(message[begin:end])
-        elif number == 3:
-            request = message[begin:end]
-    return request_id, timeout, request
+class _Asked(Question):
+    """A question of a stream."""
+
+    __slots__ = ("name", "stream", "timer")
+    name: str
+    """What the caller calls it."""
+    stream: _Stream
+    timer: asyncio.TimerHandle | None
+
+    def answered(self, response: bytes, trailers: Pairs) -> None:
+        """See Question."""
+        self.stream.settled(self, response)
+
+    def failed(self, error: PenstockError) -> None:
+        """See Question."""
+        self.stream.settled(self, error)
+
+
+def _message(answers: list[Answer]) -> bytes:
+    """As one message: the first, and in it the others."""
+    name, answer = answers[0]
+    message = pb.PredictStreamAnswer(request_id=name)
+    _fill(message, answer)
+    for name, answer in answers[1:]:
+        _fill(message.more.add(request_id=name), answer)
+    return message.SerializeToString()
+
+
+def _fill(message: pb.PredictStreamAnswer, answer: bytes | status_pb2.Status) -> None:
+    if isinstance(answer, bytes):
+        message.response = answer
+    else:
+        message.error.CopyFrom(answer)
 
 
 def _seconds(message: bytes) -> float:
@@ -95,11 +225,3 @@ def _seconds(message: bytes) -> float:
         return duration_pb2.Duration.FromString(message).ToNanoseconds() / 1e9
     except DecodeError:
         raise MalformedRequest("timeout is not a google.protobuf.Duration") from None
-
-
-def _call(stream: Call, timeout: float | None) -> Call:
-    """The call of one question: it has its own deadline and facts, and the stream's caller."""
-    deadline = stream.deadline
-    if timeout is not None:
-        deadline = min(deadline, asyncio.get_running_loop().time() + timeout)
-    return replace(stream, request_id=new_request_id(), deadline=deadline, trailers=[], facts={})

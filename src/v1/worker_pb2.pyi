@@ -390,7 +390,7 @@ class PredictStreamEnvelope(_message.Message):
     request_id: _builtins.str
     """As there."""
     timeout: _builtins.bytes
-    """google.protobuf.Duration, unread."""
+    """google.protobuf.Duration, unread. Unset is not the same as no time at all."""
     request: _builtins.bytes
     """PredictRequest, unread."""
     @_builtins.property
@@ -401,15 +401,17 @@ class PredictStreamEnvelope(_message.Message):
         self,
         *,
         request_id: _builtins.str = ...,
-        timeout: _builtins.bytes = ...,
+        timeout: _builtins.bytes | None = ...,
         request: _builtins.bytes = ...,
         more: _abc.Iterable[Global___PredictStreamEnvelope] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "more", b"more", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+    _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
 
 Global___PredictStreamEnvelope: _TypeAlias = PredictStreamEnvelope  # noqa: Y015
 

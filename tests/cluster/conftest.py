@@ -18,14 +18,20 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from penstock import errors
+from penstock.exchange.grpc_link import serve_grpc
+from penstock.exchange.link import Link
+from penstock.exchange.unix import UnixServer, serve_unix
 from penstock.gateway.directory import Directory
 from penstock.gateway.serve import GatewayConfig, serve
 from penstock.rpc.access import digest
+from penstock.rpc.call import new_call
 from penstock.rpc.channel import connect, server_options
 from penstock.rpc.errors import DETAILS_KEY, from_rpc_error, to_status, to_trailers
 from penstock.rpc.lifecycle import READY_FD, Stop
-from penstock.v1 import model_pb2, predict_pb2, registry_pb2_grpc
+from penstock.v1 import model_pb2, predict_pb2, registry_pb2_grpc, worker_pb2
 from penstock.v1 import registry_pb2 as pb
+
+from .exchanging import Exchanging
 
 AVAILABLE, LOADING, END = (
     model_pb2.MODEL_STATE_AVAILABLE,
@@ -106,9 +112,15 @@ class FakeWorker:
     worker_id: str
     address: str
     behaviour: Behaviour = echo
+    local_address: str = ""
+    """Where it exchanges frames, too; empty: nowhere."""
     seen: list[dict[str, Any]] = field(default_factory=list)
     remaining: list[float | None] = field(default_factory=list)
+    exchanged: list[worker_pb2.ExchangeQuestion] = field(default_factory=list)
+    """The questions that did not come by a call of their own."""
+    links: list[Link] = field(default_factory=list)
     server: Any = None
+    local_server: UnixServer | None = None
 
     async def predict(self, request: bytes, context: Any) -> bytes:
         self.seen.append(dict(context.invocation_metadata()))
@@ -119,10 +131,22 @@ class FakeWorker:
         while True:
             yield await self.behaviour(request, context)
 
+    def handle(self, link: Link) -> Exchanging:
+        """Serve a link."""
+        self.links.append(link)
+        return Exchanging(link, self.predict, self.exchanged)
+
+    async def exchange(self, requests: Any, context: Any) -> AsyncIterator[bytes]:
+        async for message in serve_grpc(requests, new_call("/penstock.v1.WorkerService/Exchange", ()), self.handle):
+            yield message
+
     async def start(self) -> None:
+        if self.local_address:
+            self.local_server = await serve_unix(self.local_address, self.handle)
         self.server = grpc.aio.server(options=server_options())
         methods: dict[str, Any] = {
             "Predict": grpc.unary_unary_rpc_method_handler(self.predict),
+            "Exchange": grpc.stream_stream_rpc_method_handler(self.exchange),
             "Generate": grpc.unary_stream_rpc_method_handler(self.generate),
         }
         self.server.add_generic_rpc_handlers(
@@ -133,13 +157,17 @@ class FakeWorker:
 
     async def stop(self) -> None:
         """Cut off what is in flight. Lets go of the server, which must not outlive its event loop."""
+        local, self.local_server = self.local_server, None
+        if local is not None:
+            local.close()
+            await local.wait_closed()
         server, self.server = self.server, None
         if server is not None:
             await server.stop(0)
 
     def record(self, name: str = "digits", epoch: int = 7, state: int = AVAILABLE) -> pb.WorkerRecord:
-        fields: dict[str, Any] = {"name": name, "version": 1, "address": self.address, "state": state}
-        return pb.WorkerRecord(worker_id=self.worker_id, epoch=epoch, **fields)
+        where: dict[str, Any] = {"address": self.address, "local_address": self.local_address}
+        return pb.WorkerRecord(worker_id=self.worker_id, epoch=epoch, name=name, version=1, state=state, **where)  # type: ignore[arg-type]
 
 
 async def refuse(context: Any, error: errors.PenstockError) -> Any:
@@ -206,9 +234,10 @@ class World:
             await self._registry_server.stop(0)
             self._registry_server = None
 
-    async def worker(self, name: str = "digits", worker_id: str = "w1") -> FakeWorker:
-        """A worker that the registry knows."""
+    async def worker(self, name: str = "digits", worker_id: str = "w1", local: bool = False) -> FakeWorker:
+        """A worker that the registry knows; with a socket for frames, if it is `local`."""
         made = FakeWorker(worker_id, f"unix:{self.folder}/{worker_id}.sock")
+        made.local_address = f"{self.folder}/{worker_id}.frames" if local else ""
         await made.start()
         self._stack.push_async_callback(made.stop)
         self.registry.publish(workers=[made.record(name)])
@@ -228,10 +257,10 @@ class World:
         self._stack.push_async_callback(_end, made)
         return made
 
-    async def served(self, **more: Any) -> tuple[Gateway, FakeWorker]:
+    async def served(self, local: bool = False, **more: Any) -> tuple[Gateway, FakeWorker]:
         """A gateway before one worker of the model `digits`, connected."""
         self.registry.publish(models=[model()])
-        worker = await self.worker()
+        worker = await self.worker(local=local)
         gateway = await self.gateway(**more)
         await gateway.until(SERVING)
         return gateway, worker

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidArgument, MalformedRequest
 from penstock.gateway import peek
-from penstock.gateway.peek import Target, target
+from penstock.gateway.peek import Target, rows, target
 from penstock.gateway.wire import wrap
 from penstock.v1 import model_pb2, predict_pb2, tensor_pb2
 
@@ -105,3 +107,43 @@ def test_a_padded_spec_is_read_but_not_remembered() -> None:
     padded = wrap(1, wrap(1, b"padded-model") + wrap(100, bytes(1_000_000)))
     assert target(padded) == Target("padded-model")
     assert peek._remembered.cache_info().currsize == before
+
+
+def tensors(*shapes: list[int], spec: bool = True, **more: Any) -> bytes:
+    inputs = [tensor_pb2.Tensor(shape=shape, raw=bytes(100_000), **more) for shape in shapes]
+    named = model_pb2.ModelSpec(name="digits") if spec else None
+    return predict_pb2.PredictRequest(model_spec=named, inputs=inputs).SerializeToString()
+
+
+@pytest.mark.parametrize("more", [{}, {"name": "x"}, {"dtype": 11}, {"name": "x" * 200, "dtype": 11}])
+@pytest.mark.parametrize("shape", [[7], [300, 16], [20_000, 3, 224, 224]])
+def test_the_rows_of_the_first_input_are_read(shape: list[int], more: dict[str, Any]) -> None:
+    assert rows(tensors(shape, [5, 5], **more)) == shape[0]
+    assert rows(tensors(shape, **more, spec=False)) == shape[0]
+
+
+@pytest.mark.parametrize("shape", [[], [0, 16]])
+def test_there_is_at_least_one_row(shape: list[int]) -> None:
+    assert rows(tensors(shape)) == 1
+
+
+def test_there_are_no_more_rows_than_bytes() -> None:
+    request = tensors([2**62, 16])
+    assert rows(request) <= len(request)
+
+
+def test_where_the_shape_is_not_in_its_place_it_is_one_row() -> None:
+    tensor = wrap(4, bytes(64)) + wrap(3, b"\x07")
+    assert rows(wrap(1, wrap(1, b"digits")) + wrap(2, tensor)) == 1
+    assert rows(b"") == rows(wrap(1, wrap(1, b"digits"))) == 1
+
+
+@given(st.binary(max_size=80))
+def test_whatever_the_bytes_are_the_rows_are_a_small_positive_number(garbage: bytes) -> None:
+    assert 1 <= rows(garbage) <= max(len(garbage), 1)
+
+
+@pytest.mark.parametrize("length", [1, 100, 124, 125, 126, 127, 128])
+def test_names_of_every_length_are_read(length: int) -> None:
+    assert target(asking(name="a" * length)) == Target("a" * length)
+    assert rows(tensors([9, 9], name="a" * length)) == 9

@@ -33,7 +33,6 @@ CASES: dict[str, tuple[dict[str, object], type[errors.PenstockError], str]] = {
     "an unknown input": ({"inputs": {"x": GOOD, "z": GOOD}}, errors.InvalidTensor, "inputs[1].name"),
     "a missing input": ({"inputs": {"z": GOOD}}, errors.InvalidTensor, "inputs"),
     "an unknown output": ({"outputs": ["z"]}, errors.InvalidTensor, "output_names[0]"),
-    "too many rows": ({"inputs": {"x": np.ones((65, 4), np.float32)}}, errors.BatchTooLarge, "inputs[0].shape[0]"),
     "an unknown model": ({"model": "scala"}, errors.ModelNotFound, ""),
     "an unknown version": ({"version": 9}, errors.VersionNotFound, ""),
     "an unknown alias": ({"alias": "canary"}, errors.AliasNotFound, ""),

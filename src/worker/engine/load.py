@@ -26,9 +26,9 @@ class Counters:
     rows: int = 0
     """Answered."""
     batches: int = 0
+    """Handed over."""
     failures: int = 0
     """Jobs that were refused, were too late, or failed."""
-    """Handed over."""
     closed_ahead: int = 0
     """How many of them while another one was running."""
     elements: int = 0

@@ -8,9 +8,14 @@ from random import Random
 from typing import Any
 
 from penstock import errors
-from penstock.gateway.balancer import Balancer, Key
+from penstock.gateway.balancer import Balancer
+from penstock.gateway.connection import Endpoint
 from penstock.gateway.directory import Directory
-from penstock.gateway.subchannel import Endpoint, Metadata
+from penstock.gateway.exchanged import Owner
+from penstock.gateway.late_binding import Forecast
+from penstock.gateway.question import Pairs, Question
+from penstock.gateway.refusals import Key, Outlook
+from penstock.gateway.routing import is_expected, why_unavailable
 from penstock.gateway.wire import wrap
 from penstock.rpc.call import Call, new_call
 from penstock.v1 import model_pb2
@@ -33,53 +38,111 @@ Step = errors.PenstockError | float | tuple[float, errors.PenstockError]
 
 
 class FakeSubchannel:
-    """Answers `worker_id`, unless `plan` says what else shall come: an error to raise, seconds to take, or both."""
+    """Answers `worker_id`, unless `plan` says what else shall come: an error, seconds to take, or both."""
 
-    def __init__(self, endpoint: Endpoint, on_change: Callable[[], None]) -> None:
+    carrier = "fake"
+
+    def __init__(self, endpoint: Endpoint, owner: Owner, on_change: Callable[[], None]) -> None:
         self.endpoint = endpoint
+        self.forecast = Forecast()
+        self.forecast.credit, self.forecast.batch = 1_000_000, 16
         self.in_flight = 0
         self.ready = False
         self.closed = False
         self.plan: list[Step] = []
         self.parts = 1
-        self.asked: list[tuple[bytes, float | None, Metadata]] = []
+        self.asked: list[Question] = []
+        self.generated: list[tuple[bytes, float, Pairs]] = []
         self.cancelled = 0
+        self.demands: list[int] = []
+        self._owner: Any = owner
         self._on_change = on_change
+        self._timers: dict[Question, asyncio.TimerHandle] = {}
+
+    @property
+    def name(self) -> str:
+        return self.endpoint.worker_id
+
+    @property
+    def draining(self) -> bool:
+        return self.endpoint.draining
 
     def set_ready(self, ready: bool = True) -> None:
         self.ready = ready
         self._on_change()
 
-    async def predict(self, request: bytes, timeout: float | None, metadata: Metadata) -> tuple[bytes, Metadata]:
-        self.asked.append((request, timeout, metadata))
-        self.in_flight += 1
-        try:
-            await self._next()
-        finally:
-            self.in_flight -= 1
-        return self.endpoint.worker_id.encode(), (("x-penstock-worker", "w"), ("secret", "s"))
+    def grant(self, rows: int) -> None:
+        self.forecast.credit += rows
+        self._owner.changed(self)
 
-    async def generate(self, request: bytes, timeout: float | None, metadata: Metadata) -> AsyncGenerator[bytes, None]:
-        self.asked.append((request, timeout, metadata))
+    def predicted(self, now: float) -> float:
+        return self.forecast.completion(1, now)
+
+    def demand(self, rows: int) -> None:
+        self.demands.append(rows)
+
+    def send(self, question: Question, now: float) -> None:
+        self.asked.append(question)
+        self.forecast.sent(question.rows, question.deadline, now)
+        self.in_flight += 1
+        question.holder = self
+        seconds, error = self._next()
+        loop = asyncio.get_running_loop()
+        self._timers[question] = loop.call_later(seconds, self._settle, question, error)
+
+    def _settle(self, question: Question, error: errors.PenstockError | None) -> None:
+        self._forget(question)
+        if error is not None:
+            self._owner.failed(self, question, error)
+        else:
+            if question.suspect:
+                self._owner.tested(self, question, True)
+            question.answered(self.endpoint.worker_id.encode(), (("x-penstock-worker", "w"),))
+
+    def _forget(self, question: Question) -> None:
+        self._timers.pop(question).cancel()
+        question.holder = None
+        self.in_flight -= 1
+
+    def abandon(self, question: Question) -> None:
+        self._forget(question)
+        self.cancelled += 1
+        if question.suspect:
+            self._owner.tested(self, question, False)
+
+    def die(self) -> None:
+        """With everything that it has."""
+        had = list(self._timers)
+        for question in had:
+            self._forget(question)
+        self.set_ready(False)
+        self._owner.died(self, had)
+
+    def break_off(self) -> None:
+        """The connection; it comes back, and nothing had been begun."""
+        had = list(self._timers)
+        for question in had:
+            self._forget(question)
+        self._owner.returned(self, had)
+
+    async def generate(self, request: bytes, timeout: float, metadata: Pairs) -> AsyncGenerator[bytes, None]:
+        self.generated.append((request, timeout, metadata))
         try:
             for number in range(self.parts):
-                await self._next()
+                seconds, error = self._next()
+                await asyncio.sleep(seconds)
+                if error is not None:
+                    raise error
                 yield f"{self.endpoint.worker_id}/{number}".encode()
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
             self.cancelled += 1
             raise
 
-    async def _next(self) -> None:
+    def _next(self) -> tuple[float, errors.PenstockError | None]:
         step = self.plan.pop(0) if self.plan else 0.0
-        seconds = step if isinstance(step, float) else step[0] if isinstance(step, tuple) else 0.0
-        error = step if isinstance(step, errors.PenstockError) else step[1] if isinstance(step, tuple) else None
-        try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if error:
-            raise error
+        if isinstance(step, tuple):
+            return step
+        return (0.0, step) if isinstance(step, errors.PenstockError) else (step, None)
 
     async def close(self) -> None:
         self.closed = True
@@ -89,13 +152,16 @@ class FakeSubchannel:
 class Farm:
     """A balancer over fakes. `made` has every subchannel ever made."""
 
-    def __init__(self, policy: str = "round_robin") -> None:
+    def __init__(self, policy: str = "round_robin", known: Directory | None = None) -> None:
         self.made: list[FakeSubchannel] = []
+        self.directory = known or directory()
         connect: Any = self._connect
-        self.balancer = Balancer(policy, Random(1), connect)
+        routes = self.directory.routes
+        outlook = Outlook(lambda key: is_expected(routes, *key), lambda key: why_unavailable(routes, *key))
+        self.balancer = Balancer(policy, Random(1), outlook, connect)
 
-    def _connect(self, endpoint: Endpoint, on_change: Callable[[], None]) -> FakeSubchannel:
-        self.made.append(FakeSubchannel(endpoint, on_change))
+    def _connect(self, endpoint: Endpoint, owner: Owner, on_change: Callable[[], None]) -> FakeSubchannel:
+        self.made.append(FakeSubchannel(endpoint, owner, on_change))
         return self.made[-1]
 
     def __getitem__(self, worker_id: str) -> FakeSubchannel:

@@ -19,9 +19,8 @@ LOST = errors.WorkerLost("lost")
 DRAINING = errors.WorkerDraining("draining")
 
 
-def proxy(farm: Farm, known: Directory | None = None, limits: AdmissionLimits | None = None) -> Proxy:
-    admission = Admission(limits or AdmissionLimits())
-    return Proxy(known or directory(), farm.balancer, admission, Deadlines(default=60))
+def proxy(farm: Farm, limits: AdmissionLimits | None = None) -> Proxy:
+    return Proxy(farm.directory, farm.balancer, Admission(limits or AdmissionLimits()), Deadlines(default=60))
 
 
 async def generated(answers: AsyncIterator[bytes]) -> list[bytes]:
@@ -33,13 +32,13 @@ async def test_a_request_goes_to_a_worker_and_its_answer_comes_back() -> None:
     (worker,) = farm.start("a")
     asked = call(timeout=5)
     assert await proxy(farm).predict(REQUEST, asked) == b"a"
-    ((request, timeout, _),) = worker.asked
-    assert request == REQUEST
-    assert timeout == pytest.approx(5)
+    (question,) = worker.asked
+    assert question.request == REQUEST
+    assert question.deadline == pytest.approx(5)
     assert asked.facts == {"model": "digits", "version": 1, "worker": "a", "attempts": 1}
 
 
-async def test_only_trailers_of_ours_come_back() -> None:
+async def test_the_workers_trailers_come_back() -> None:
     farm = Farm()
     farm.start("a")
     asked = call()
@@ -51,17 +50,38 @@ async def test_a_caller_without_deadline_gets_the_default() -> None:
     farm = Farm()
     (worker,) = farm.start("a")
     await proxy(farm).predict(REQUEST, call())
-    assert worker.asked[0][1] == 60
+    assert worker.asked[0].deadline == 60
 
 
-async def test_only_known_headers_are_sent_on() -> None:
+async def test_only_what_workers_need_is_taken_from_the_headers() -> None:
+    farm = Farm()
+    (worker,) = farm.start("a")
+    asked = call(
+        None, traceparent="00-x", x_penstock_timings="on", x_penstock_priority="high", authorization="Bearer x"
+    )
+    await proxy(farm).predict(REQUEST, asked)
+    (question,) = worker.asked
+    assert (question.request_id, question.traceparent, question.timings) == (asked.request_id, "00-x", True)
+    assert question.priority == 1
+
+
+@pytest.mark.parametrize("given", ["urgent", "HIGH", "1"])
+async def test_a_priority_is_one_of_three(given: str) -> None:
+    farm = Farm()
+    (worker,) = farm.start("a")
+    with pytest.raises(errors.InvalidArgument, match="high, normal, low"):
+        await proxy(farm).predict(REQUEST, call(x_penstock_priority=given))
+    assert not worker.asked
+
+
+async def test_a_generator_is_told_the_known_headers_only() -> None:
     farm = Farm()
     (worker,) = farm.start("a")
     inner = {"x_penstock_epoch": "9", "x_penstock_principal": "root", "grpc_previous_rpc_attempts": "3"}
     asked = call(None, traceparent="00-x", x_penstock_timings="on", authorization="Bearer x", **inner)
-    await proxy(farm).predict(REQUEST, asked)
+    await generated(proxy(farm).generate(REQUEST, asked))
     sent = {"x-request-id": asked.request_id, "traceparent": "00-x", "x-penstock-timings": "on"}
-    assert dict(worker.asked[0][2]) == sent
+    assert dict(worker.generated[0][2]) == sent
 
 
 @pytest.mark.parametrize("error", [LOST, DRAINING, errors.LeaseFenced("old"), errors.QueueFull("full")])
@@ -119,7 +139,7 @@ async def test_a_full_queue_is_not_tried_again_where_there_is_no_other() -> None
 async def test_a_spent_budget_ends_the_retries() -> None:
     farm = Farm()
     workers = farm.start("a", "b", "c")
-    asked, serving = 0, proxy(farm)
+    serving = proxy(farm)
     for _ in range(100):
         for worker in workers:
             worker.plan = [LOST]
@@ -159,7 +179,7 @@ async def test_what_will_not_come_is_not_waited_for(
     record = model(states=[state])
     record.versions[0].load_error = load_error
     with pytest.raises(error):
-        await proxy(Farm(), directory(record)).predict(REQUEST, call())
+        await proxy(Farm(known=directory(record))).predict(REQUEST, call())
     assert now() == pytest.approx(patience)
 
 
@@ -177,8 +197,8 @@ async def test_a_retry_has_what_is_left_of_the_time() -> None:
     farm.next_of_two().plan = [(2.0, DRAINING)]
     asked = call(timeout=5)
     await proxy(farm).predict(REQUEST, asked)
-    ((_, timeout, _),) = farm[str(asked.facts["worker"])].asked
-    assert timeout == pytest.approx(3)
+    (question,) = farm[str(asked.facts["worker"])].asked
+    assert question.deadline - now() == pytest.approx(3)
 
 
 async def test_the_right_to_a_model_is_checked_before_it_is_looked_up() -> None:
@@ -196,7 +216,7 @@ async def test_the_right_to_a_model_is_checked_before_it_is_looked_up() -> None:
 
 async def test_before_the_registry_was_reached_nothing_is_missing() -> None:
     with pytest.raises(errors.RegistryUnavailable):
-        await proxy(Farm(), Directory()).predict(REQUEST, call())
+        await proxy(Farm(known=Directory())).predict(REQUEST, call())
 
 
 async def test_what_is_too_much_is_refused_and_its_place_given_back() -> None:
@@ -238,7 +258,7 @@ async def test_a_generator_is_tried_again_before_its_first_answer(error: errors.
     workers = farm.start("a", "b")
     farm.next_of_two().plan = [error]
     assert len(await generated(proxy(farm).generate(REQUEST, call()))) == 1
-    assert sum(len(worker.asked) for worker in workers) == 2
+    assert sum(len(worker.generated) for worker in workers) == 2
 
 
 async def test_a_worker_lost_after_the_first_answer_breaks_the_stream() -> None:
@@ -248,7 +268,7 @@ async def test_a_worker_lost_after_the_first_answer_breaks_the_stream() -> None:
         worker.parts, worker.plan = 3, [0.0, LOST]
     with pytest.raises(errors.StreamBroken):
         await generated(proxy(farm).generate(REQUEST, call()))
-    assert sum(len(worker.asked) for worker in workers) == 1
+    assert sum(len(worker.generated) for worker in workers) == 1
 
 
 async def test_leaving_a_generator_cancels_the_workers_at_once() -> None:

@@ -1,0 +1,43 @@
+"""How long requests wait for a worker where there is none: the gap while a lost one is replaced. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+
+from .question import Question
+
+MAX_WAIT_FOR_WORKER = 1.0
+"""Seconds, and at most a fifth of the time that the caller gave."""
+
+
+def patience(time_left: float) -> float:
+    """Seconds that a request waits for a worker."""
+    return max(min(MAX_WAIT_FOR_WORKER, 0.2 * time_left), 0.0)
+
+
+class Hopes:
+    """The requests that wait for a worker, by when they give up."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Question]] = []
+        self._tickets = count()
+
+    def add(self, question: Question, until: float) -> None:
+        """Let one hope until then."""
+        heappush(self._heap, (until, next(self._tickets), question))
+
+    def given_up(self, now: float) -> Iterator[Question]:
+        """Those whose patience has ended."""
+        while self._heap and self._heap[0][0] <= now:
+            yield heappop(self._heap)[2]
+
+    def next_end(self) -> float:
+        """When the next one gives up."""
+        return self._heap[0][0] if self._heap else inf
+
+    def clear(self) -> None:
+        """There is a worker."""
+        self._heap.clear()

@@ -18,6 +18,7 @@ from ..rpc.channel import MAX_MESSAGE_BYTES, connect
 from ..rpc.health import HEALTH
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
+from ..rpc.memory import settle
 from ..rpc.ports import listen, require_courage
 from ..rpc.server import bind, build
 from ..rpc.tracing import traced
@@ -118,6 +119,7 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         background(stack, _follow(balancer, health), log)
         health.refresh()
         await server.start()
+        settle()
         http_port = listener.getsockname()[1]
         tell_parent(ready="gateway", grpc=f"{config.host}:{port}", http=f"{config.host}:{http_port}")
         await stop.requested.wait()

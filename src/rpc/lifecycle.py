@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+from .memory import keep_freed_memory
+
 READY_FD = "PENSTOCK_READY_FD"
 """The environment variable with the descriptor on which a child says that it is ready."""
 _PR_SET_PDEATHSIG = 1
@@ -94,6 +96,7 @@ class Stop:
 
 def run(main: Callable[[Stop], Coroutine[Any, Any, int | None]]) -> int:
     """Run a server's main coroutine until it is done, on uvloop where there is one; returns the exit status."""
+    keep_freed_memory()
 
     async def body() -> int:
         stop = Stop()

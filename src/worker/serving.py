@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from penstock.v1 import registry_pb2 as pb
 from ..exchange.unix import serve_unix
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.memory import settle
 from ..rpc.server import bind, build
 from .engine import Engine
 from .fence import Fence
@@ -70,8 +70,7 @@ class Serving:
 
     async def run(self, stack: AsyncExitStack) -> None:
         """Serve until the worker is told to stop, and drain. What it starts is ended through `stack`."""
-        gc.collect()
-        gc.freeze()  # what is loaded stays: later collections need not look at it
+        settle()
         server = build(CallInterceptor(), [(worker_pb2.DESCRIPTOR.services_by_name["WorkerService"], self._servicer)])
         port = bind(server, self._config.listen, "--listen")
         await server.start()

@@ -13,7 +13,7 @@ from ..lanes import RETURN_ALLOWANCE
 
 _SHORT = 0.005
 """Seconds: workers whose full batch takes less than this are kept supplied; being late would cost more."""
-_LEAST_LEAD, _LEAD_SHARE = 0.003, 0.1
+_LEAST_LEAD, _LEAD_SHARE = 0.005, 0.15
 """How long before it is free a worker may be given its next batch: in seconds, or as a share of a full batch."""
 _CLOSE_LEAD = 0.002
 """Seconds before it is free at which a worker closes its next batch: what comes later is in the one after that."""

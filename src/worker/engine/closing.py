@@ -23,8 +23,8 @@ _WORTH_IT = 0.003
 """Seconds. Where the device is this process's CPU, the gap after a shorter batch is cheaper than a smaller batch."""
 _SHORT = 0.005
 """Seconds. Who sends needs about as long for one round: full batches up to this long must find the next ones here."""
-_LEAST_NOTICE = 0.003
-_NOTICE = 0.1
+_LEAST_NOTICE = 0.005
+_NOTICE = 0.15
 """When what forms is let in, before the device is free: seconds, and as a share of a full batch."""
 
 

@@ -42,7 +42,7 @@ class Device:
         self._running: list[Question] = []
         self._next: list[Question] = []
         self._free_at = 0.0
-        self._grant_lead = max(0.003, 0.1 * self.service(B))
+        self._grant_lead = max(0.005, 0.15 * self.service(B))
         self._granted = 0
         self._tell([])
 

@@ -82,7 +82,7 @@ FULL = 0.050
         ([], 100.0, 10, 0, 22),
         ([], 100.0, 40, 0, 0),
         ([FULL], 100.0, 0, 16, 0),
-        ([FULL], 100.044, 0, 16, 0),
+        ([FULL], 100.042, 0, 16, 0),
         ([FULL], 100.045, 0, 16, 16),
         ([FULL], 100.045, 6, 16, 10),
         ([FULL], 100.060, 0, 16, 16),
@@ -108,7 +108,7 @@ def test_rows_for_short_batches_are_let_in_while_others_run(
     assert short.grant_at(100.0, 0.004) == 100.0
 
 
-@pytest.mark.parametrize(("full", "notice"), [(0.020, 0.003), (0.050, 0.005), (1.0, 0.1)])
+@pytest.mark.parametrize(("full", "notice"), [(0.020, 0.005), (0.050, 0.0075), (1.0, 0.15)])
 def test_the_notice_is_longer_where_batches_are(full: float, notice: float) -> None:
     assert line(full).grant_at(100.0, full) == pytest.approx(100.0 + full - notice)
 

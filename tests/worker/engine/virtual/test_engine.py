@@ -410,7 +410,7 @@ class TestRoom:
         told = self.heard(tested)
         assert tested.room(0.0) == 8
         await ask(tested, job())
-        assert told == [(0.0, 0), (0.9, 4), (1.0, 8)]
+        assert told == [(0.0, 0), (0.85, 4), (1.0, 8)]
 
     async def test_it_is_said_once_a_batch(self) -> None:
         tested = engine(Device(), max_batch_size=2)
@@ -418,13 +418,13 @@ class TestRoom:
         await asyncio.gather(*asked(tested, *(job() for _ in range(6))))
         assert told == [
             (0.0, 0),
-            (0.9, 0),
+            (0.85, 0),
             (CLOSED, 0),
             (1.0, 0),
-            (1.9, 0),
+            (1.85, 0),
             (2.0 - LEAD, 0),
             (2.0, 0),
-            (2.9, 2),
+            (2.85, 2),
             (3.0, 4),
         ]
 

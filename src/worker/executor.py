@@ -1,8 +1,9 @@
 """One model on one device: takes batches from the engine, runs them on the model's thread, says once what came of each.
 
 A model that computes on this process's CPU is run and its answer cut apart on the model's thread, and the event loop is
-woken. Where the answer comes later (CUDA, a servable that returns futures), a second thread waits for it, so that the
-next batch is on the device by then; batches end in the order in which they were launched.
+woken; a batch that is known to be short is run by the event loop itself, since to wake two threads takes longer. Where
+the answer comes later (CUDA, a servable that returns futures), a second thread waits for it, so that the next batch is
+on the device by then; batches end in the order in which they were launched.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from .execution.transfer import Transfer, transfer_for
 from .job import Job, Outcome
 from .loaded import Loaded
 from .model_thread import ModelThread
+
+_SHORT = 0.0005
+"""Seconds. What takes less is not worth the way to another thread and back (about 0.1 ms of this process's time)."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Executor:
         thread: the one that loaded the model; its maker closes it.
         on_fatal: called on the event loop when the device is beyond repair (a sticky CUDA error); the process must end.
         transfer: the way to the device; None: the usual one.
+        expected: how many seconds a batch of so many rows should take; 0: not known.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Executor:
         thread: ModelThread,
         on_fatal: Callable[[], None],
         transfer: Transfer | None = None,
+        expected: Callable[[int], float] = lambda rows: 0.0,
     ) -> None:
         transfer = transfer or transfer_for(device)
         self.asynchronous = transfer.asynchronous and loaded.stream is None
@@ -66,6 +72,9 @@ class Executor:
         self._runs = Runs(loaded, Joining(loaded, self._store, transfer, most_rows), transfer, thread.tell)
         self._thread, self._on_fatal = thread, on_fatal
         self._free_since = 0.0
+        self._expected = expected
+        self._bound = self._streams or loaded.own_thread
+        self._under_way = 0
 
     def write(self, job: Job) -> None:
         """Copy a job's rows to where batches are made, if there is room: then `slot` is set and `inputs` is empty."""
@@ -87,14 +96,24 @@ class Executor:
             job.slot = None  # the batch's from here on
         if self._store is not None:
             self._store.begin_batch()
-        self._thread.run(partial(self._run, launched))
+        self._under_way += 1
+        if self._is_short(batch):
+            self._run(launched, self._thread.soon)
+        else:
+            self._thread.run(partial(self._run, launched, self._thread.tell))
 
-    def _run(self, batch: _Batch) -> None:
-        """On the model's thread."""
+    def _is_short(self, batch: Sequence[Job]) -> bool:
+        """Whether the event loop runs it. Never while the model's thread does something: the model is called by one."""
+        if self.asynchronous or self._bound or self._under_way > 1:
+            return False
+        return 0.0 < self._expected(sum([job.rows for job in batch])) < _SHORT
+
+    def _run(self, batch: _Batch, tell: Callable[..., None]) -> None:
+        """On the model's thread, or on the event loop."""
         batch.began = time.monotonic()
         self._count(batch)
         if self._streams:
-            self._end(batch, self._runs.stream(batch.pieces))
+            self._end(batch, self._runs.stream(batch.pieces), tell)
             return
         begun = self._runs.begin(batch.pieces)
         if isinstance(begun, UnderWay) and begun.later:
@@ -102,7 +121,7 @@ class Executor:
         if self.asynchronous:  # also one that has failed: it must not overtake the one before it
             self._thread.wait(partial(self._wait, batch, begun))
         else:
-            self._end(batch, self._runs.complete(batch.pieces, begun))
+            self._end(batch, self._runs.complete(batch.pieces, begun), tell)
 
     def _wait(self, batch: _Batch, begun: UnderWay | Failed) -> None:
         """On the second thread. The model is only called from its own: what failed goes back there."""
@@ -111,21 +130,22 @@ class Executor:
             outcomes: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
             self._thread.run(partial(self._again, batch, ended, outcomes))
             ended = outcomes.get()
-        self._end(batch, ended)
+        self._end(batch, ended, self._thread.tell)
 
     def _again(self, batch: _Batch, failed: Failed, outcomes: queue.SimpleQueue[list[Outcome]]) -> None:
         outcomes.put(self._runs.again(batch.pieces, failed))
 
-    def _end(self, batch: _Batch, outcomes: Sequence[Outcome]) -> None:
-        """On either thread: the one wake-up of the event loop."""
+    def _end(self, batch: _Batch, outcomes: Sequence[Outcome], tell: Callable[..., None]) -> None:
+        """On any thread: the one wake-up of the event loop."""
         batch.ended = time.monotonic()
         ordered: list[Outcome] = [None] * len(outcomes)
         for piece, outcome in zip(batch.pieces, outcomes, strict=True):
             ordered[piece.place] = outcome
-        self._thread.tell(self._finished, batch, ordered)
+        tell(self._finished, batch, ordered)
 
     def _finished(self, batch: _Batch, outcomes: Sequence[Outcome]) -> None:
         """On the event loop."""
+        self._under_way -= 1
         if self._store is not None:
             for piece in batch.pieces:
                 if piece.slot is not None:

@@ -27,7 +27,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in memory. All calls come from one thread."""
+    """A model in memory. One call at a time."""
 
     signature: Signature
     """What callers see: once `layout` is set, without the masks."""
@@ -43,6 +43,8 @@ class Loaded:
     """What the model itself says about requests of different lengths."""
     layout: Layout | None = None
     """How requests of different lengths are joined; None: they are not."""
+    own_thread: bool = False
+    """All calls must come from the thread that loaded it."""
 
     def padded(self, padding: Padding | None) -> Loaded:
         """The same model, whose requests are joined like this.

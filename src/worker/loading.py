@@ -93,7 +93,9 @@ async def make_ready(
     policy, times = _policy(manifest.batching, loaded), ServiceTimes()
     # On the thread, since to pin memory takes a while.
     most = policy.max_batch_size
-    executor = await thread.call(lambda: Executor(loaded, record.device, most, thread, on_fatal))
+    executor = await thread.call(
+        lambda: Executor(loaded, record.device, most, thread, on_fatal, expected=times.predict)
+    )
     await stages.enter("warming up", 0.6)
     await warm_up(executor, loaded, most, times)
     await stages.enter("proving", 0.9)

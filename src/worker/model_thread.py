@@ -62,6 +62,10 @@ class ModelThread:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
+    def soon(self, function: Callable[..., object], *args: object) -> None:
+        """From the event loop: have it call this soon."""
+        self._loop.call_soon(function, *args)
+
     def close(self) -> None:
         """End both threads after what is queued."""
         self._work.put(None)

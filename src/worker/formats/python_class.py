@@ -31,7 +31,13 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
     servable.device, servable.files = device, folder
     servable.load()
     stream = _streamer(servable, signature) if inspect.isgeneratorfunction(cls.predict) else None
-    return Loaded(signature, _runner(servable, signature), stream, padding=_padding(cls, entry))
+    return Loaded(
+        signature,
+        _runner(servable, signature),
+        stream,
+        padding=_padding(cls, entry),
+        own_thread=bool(cls.own_thread),
+    )
 
 
 def _module(folder: Path, file: str) -> Any:

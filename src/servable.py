@@ -34,9 +34,9 @@ class Padding:
 class Servable:
     """The base of plain Python models; a worker makes one instance, in its own process.
 
-    Methods are called one after another, never two at once; `load` and all but the shortest batches on the worker's model
-    thread. `inputs` and `outputs` say what the model takes and gives; where every shape begins with "batch", requests are
-    joined, and `predict` is called with whole batches.
+    Methods are called one after another, never two at once; `load` and all but the shortest batches on the worker's
+    model thread. `inputs` and `outputs` say what the model takes and gives; where every shape begins with "batch",
+    requests are joined, and `predict` is called with whole batches.
 
         class Scale(Servable):
             inputs = {"x": TensorSpec("FP32", ["batch", 16])}

@@ -34,9 +34,9 @@ class Padding:
 class Servable:
     """The base of plain Python models; a worker makes one instance, in its own process.
 
-    Methods are called one after another, never two at once; `load` and all but the shortest batches on the worker's
-    model thread. `inputs` and `outputs` say what the model takes and gives; where every shape begins with "batch",
-    requests are joined, and `predict` is called with whole batches.
+    All methods are called from one thread, the worker's model thread, unless `own_thread` says otherwise. `inputs` and
+    `outputs` say what the model takes and gives; where every shape begins with "batch", requests are joined, and
+    `predict` is called with whole batches.
 
         class Scale(Servable):
             inputs = {"x": TensorSpec("FP32", ["batch", 16])}
@@ -50,9 +50,10 @@ class Servable:
     outputs: ClassVar[Mapping[str, TensorSpec]]
     padding: ClassVar[Padding | None] = None
     """Join requests whose free dimensions differ. None: only requests of equal shapes share a batch."""
-    own_thread: ClassVar[bool] = False
-    """What `load` made may only be used from its own thread (a SQLite connection, say). Else a batch that is known to
-    take less than half a millisecond is run by whichever thread of the worker has it."""
+    own_thread: ClassVar[bool] = True
+    """`load` and `predict` are called from a thread of their own, where they may wait for whatever they like. False:
+    `predict` never waits (no I/O, no locks) and may be called from any thread; then batches that are known to take less
+    than half a millisecond are run by the worker's event loop, which saves two switches of threads each."""
 
     device: str
     """Where the worker runs it, `cpu` or `cuda:0`; set before `load`."""

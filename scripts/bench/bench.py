@@ -19,7 +19,7 @@ from penstock.signature import DType
 from penstock.tensors import encode
 from penstock.v1 import model_pb2, predict_pb2
 
-STREAM_ABOVE = 1000.0
+STREAM_ABOVE = 400.0
 """Requests per second above which rows use PredictStream: unary calls of grpc.aio would take the whole machine."""
 
 

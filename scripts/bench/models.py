@@ -9,6 +9,7 @@ ECHO = """
 from penstock import Servable, TensorSpec
 
 class Small(Servable):
+    own_thread = False
     inputs = {"x": TensorSpec("FP32", ["batch", 16])}
     outputs = {"y": TensorSpec("FP32", ["batch", 16])}
 
@@ -16,6 +17,7 @@ class Small(Servable):
         return {"y": x}
 
 class Picture(Servable):
+    own_thread = False
     inputs = {"x": TensorSpec("FP32", ["batch", 3, 224, 224])}
     outputs = {"y": TensorSpec("FP32", ["batch", 3])}
 

@@ -44,7 +44,7 @@ class Loaded:
     layout: Layout | None = None
     """How requests of different lengths are joined; None: they are not."""
     own_thread: bool = False
-    """All calls must come from the thread that loaded it."""
+    """It may wait in a call, or cares which thread calls: all calls come from the one that loaded it."""
 
     def padded(self, padding: Padding | None) -> Loaded:
         """The same model, whose requests are joined like this.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
-from .connection import Endpoint
+from .endpoint import Endpoint
 from .exchanged import Owner
 from .lane import Lane
 from .picker import POLICIES

@@ -66,6 +66,12 @@ class Binding:
         """These can be sent to from now on."""
         self.openings = Openings(workers, now)
 
+    @property
+    def is_idle(self) -> bool:
+        """A worker has nothing to do."""
+        alone = self.openings.alone
+        return self.openings.idle > 0 if alone is None else not alone.in_flight
+
     def predicted(self, question: Question, ahead: int, now: float) -> tuple[float, float]:
         """When a new question would be done, and what a full batch takes."""
         openings = self.openings
@@ -117,7 +123,9 @@ class Binding:
         room, begins, sent = self.openings.room(worker), max(now, forecast.free_at), False
         while room > 0 and (question := queue.first()) is not None:
             rows = min(forecast.batch, forecast.forming + queue.rows)
-            if is_late(begins + forecast.service(rows), question.deadline):
+            # An idle worker is given the last all the same: else a wrong notion of its speed would never be corrected.
+            others = sent or worker.in_flight or len(queue) > 1
+            if others and is_late(begins + forecast.service(rows), question.deadline):
                 self._expire(queue.pop())
                 continue
             if sent and (question.rows > room or forecast.is_tight):

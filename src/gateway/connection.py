@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
@@ -19,6 +18,7 @@ from ..exchange.memory import SharedMemory
 from ..exchange.outbox import Outbox
 from ..exchange.unix import connect_unix
 from ..rpc.channel import connect
+from .endpoint import Endpoint
 
 SMALL_BYTES, STREAM_BYTES = 8 * 1024, 64 * 1024
 """Up to which size questions share the first and the second stream of a gRPC connection. Greater ones go alone."""
@@ -28,21 +28,6 @@ _STABLE = 1.0
 """Seconds after which a connection that breaks is made anew at once."""
 
 Box = Outbox[pb.ExchangeRequest]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A worker as the registry knows it. A worker that registers anew (a greater epoch) is another endpoint."""
-
-    worker_id: str
-    epoch: int
-    name: str
-    version: int
-    address: str
-    draining: bool
-    """It still answers, but nothing new should be sent while there is another."""
-    local_address: str = ""
-    """The socket for gateways on its host; empty: none."""
 
 
 class User(Protocol):
@@ -75,7 +60,7 @@ class Connection:
         """For questions up to SMALL_BYTES and STREAM_BYTES; both the same but over gRPC. None while it is down."""
         self.memory: SharedMemory | None = None
         self._endpoint = endpoint
-        self._carriers = _carriers(endpoint, carrier)
+        self._carriers = endpoint.carriers(carrier)
         self._user = user
         self._streams: list[_Stream] = []
         self._welcomed: asyncio.Future[None] | None = None
@@ -120,7 +105,7 @@ class Connection:
         if carrier == "unix":
             await connect_unix(self._endpoint.local_address, self._stream(0))
         else:
-            for number in (0, 1):
+            for number in (1, 0):  # 0 is the one that is welcomed: when it is, all are there
                 await connect_grpc(self.channel, self._stream(number))
 
     def _stream(self, number: int) -> Callable[[Link], LinkHandler]:
@@ -139,9 +124,8 @@ class Connection:
         if stream not in self._streams:
             return  # it came too late
         if response.HasField("welcome"):
-            first, last = self._streams[0], self._streams[-1]
-            self.small, self.medium = first.outbox, last.outbox
-            self.carrier, self.memory = first.link.carrier, first.link.memory
+            self.small, self.medium = stream.outbox, self._streams[0].outbox
+            self.carrier, self.memory = stream.link.carrier, stream.link.memory
         if self._user.received(response) and self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_result(None)
 
@@ -179,12 +163,6 @@ class Connection:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._drop()
         await self.channel.close(grace=grace)
-
-
-def _carriers(endpoint: Endpoint, wanted: str) -> tuple[str, ...]:
-    """Which carriers to try, the best first; none if the one that is demanded is not there."""
-    local = ("unix",) if endpoint.local_address else ()
-    return {"grpc": ("grpc",), "unix": local}.get(wanted, (*local, "grpc"))
 
 
 class _Stream:

@@ -9,7 +9,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..rpc.access import ApiKey, Principal
-from .connection import Endpoint
+from .endpoint import Endpoint
 from .routing import Route, State
 
 Listener = Callable[[set[str]], None]

@@ -10,8 +10,8 @@ from google.rpc import status_pb2
 from penstock.v1 import worker_pb2 as pb
 
 from ..errors import Internal, PenstockError
-from ..exchange.outbox import Outbox
 from ..rpc.errors import from_message
+from .connection import SMALL_BYTES, STREAM_BYTES, Connection
 from .question import Pairs, Question
 
 
@@ -34,10 +34,19 @@ class Owner(Protocol):
         """A suspect has ended, or was abandoned."""
 
 
-def put_question(
-    box: Outbox[pb.ExchangeRequest], question: Question, block: tuple[int, int] | None, now: float
-) -> None:
-    """Add a question to what is said next; `block` is where its request lies if that is not to be copied."""
+def put_question(connection: Connection, question: Question, now: float) -> bool:
+    """Add a question to what is said next, by the stream for its size; False: it must have a call of its own."""
+    request = question.request
+    size = len(request)
+    box, block = connection.small, None
+    if size > SMALL_BYTES:
+        box = connection.medium
+        if size > STREAM_BYTES and connection.memory is not None:
+            block = connection.memory.mine.put(request)
+        if size > STREAM_BYTES and block is None and connection.carrier != "unix":
+            return False
+    if box is None:
+        return False
     asked = box.message.questions.add(
         id=question.id,
         timeout_us=max(int((question.deadline - now) * 1e6), 1),
@@ -50,11 +59,30 @@ def put_question(
         asked.timings = question.timings
         asked.suspect = question.suspect
     if block is None:
-        asked.request = question.request
-        box.touch(len(question.request))
+        asked.request = request
+        box.touch(size)
     else:
         asked.block.offset, asked.block.size = block
         box.touch()
+    return True
+
+
+def put_cancel(connection: Connection, question: Question) -> None:
+    """Take a question back, by the stream that it went by: this must not arrive before it."""
+    box = connection.small if len(question.request) <= SMALL_BYTES else connection.medium
+    if box is not None:
+        box.message.cancels.append(question.id)
+        box.touch()
+
+
+def taken(connection: Connection, block: pb.SharedBlock) -> bytes:
+    """Copy an answer out of the worker's memory, and let the worker use it again."""
+    if connection.memory is None or connection.small is None:
+        raise Internal("the worker named shared memory where there is none")
+    response = bytes(connection.memory.theirs.read(block.offset, block.size))
+    connection.small.message.released.append(block.offset)
+    connection.small.touch()
+    return response
 
 
 def timings(answer: pb.ExchangeAnswer, worker_id: str) -> Pairs:

@@ -5,18 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 
-from ..errors import (
-    DeadlineExceeded,
-    InvalidArgument,
-    PenstockError,
-    RegistryUnavailable,
-    StreamBroken,
-    Violation,
-    WorkerLost,
-)
+from ..errors import InvalidArgument, PenstockError, RegistryUnavailable, Violation
 from ..lanes import PRIORITIES
 from ..rpc.access import Principal
 from ..rpc.call import Call
@@ -24,14 +15,12 @@ from ..rpc.service import raw
 from .admission import Admission
 from .balancer import Balancer
 from .directory import Directory
-from .hopes import patience
+from .generation import Generation
 from .peek import rows, target
 from .question import Pairs, Question
 from .refusals import Key
-from .retry import Attempts, costs_budget, may_retry
-from .routing import is_expected, resolve, why_unavailable
+from .routing import resolve
 from .streams import PredictStreams
-from .subchannel import Subchannel
 
 PRIORITY_KEY = "x-penstock-priority"
 
@@ -53,6 +42,7 @@ class Proxy:
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._streams = PredictStreams(self._submit, admission.leave, deadlines.default)
+        self._generation = Generation(self._route, directory, balancer, admission, deadlines.default)
 
     @raw
     async def predict(self, request: bytes, call: Call) -> bytes:
@@ -115,58 +105,9 @@ class Proxy:
         return asked.name, version
 
     @raw
-    async def generate(self, request: bytes, call: Call) -> AsyncIterator[bytes]:
-        """One question, many answers. Tried again only until the first answer."""
-        key = self._route(request, call.principal)
-        call.facts["model"], call.facts["version"] = key
-        self._balancer.lane(key).budget.on_request(self._loop.time())
-        self._admission.admit(len(request))
-        tried: list[Subchannel] = []
-        attempts, begun = Attempts(), False
-        try:
-            while True:
-                subchannel = await self._subchannel(key, call, tried)
-                try:
-                    answers = subchannel.generate(request, self._timeout(call), _metadata(call))
-                    async with aclosing(answers) as responses:
-                        async for response in responses:
-                            begun = True
-                            yield response
-                    return
-                except PenstockError as error:
-                    if begun and isinstance(error, WorkerLost):
-                        raise StreamBroken("the worker was lost after the first answer") from error
-                    attempts = self._retry_or_raise(error, attempts, key, begun)
-        finally:
-            self._admission.leave(len(request))
-
-    async def _subchannel(self, key: Key, call: Call, tried: list[Subchannel]) -> Subchannel:
-        """A ready one; where there is none, a short wait for one."""
-        found = self._balancer.pick(key, tried)
-        if found is None and is_expected(self._directory.routes, *key):
-            found = await self._balancer.wait(key, patience(call.time_remaining()))
-        if found is None:
-            raise why_unavailable(self._directory.routes, *key)
-        tried.append(found)
-        call.facts["worker"] = found.endpoint.worker_id
-        call.facts["attempts"] = len(tried)
-        return found
-
-    def _timeout(self, call: Call) -> float:
-        """Seconds that the worker has."""
-        remaining = call.time_remaining()
-        if remaining <= 0:
-            raise DeadlineExceeded("the deadline passed before a worker was asked")
-        return self._deadlines.default if math.isinf(remaining) else remaining
-
-    def _retry_or_raise(self, error: PenstockError, attempts: Attempts, key: Key, begun: bool) -> Attempts:
-        attempts = attempts.after(error)
-        others = self._balancer.ready(key) - attempts.count
-        if begun or not may_retry(error, attempts, others):
-            raise error.with_metadata(model=key[0], version=str(key[1]))
-        if costs_budget(error) and not self._balancer.lane(key).budget.take(self._loop.time()):
-            raise error.with_metadata(model=key[0], version=str(key[1]))
-        return attempts
+    def generate(self, request: bytes, call: Call) -> AsyncIterator[bytes]:
+        """One question, many answers."""
+        return self._generation.serve(request, call)
 
 
 class _Unary(Question):
@@ -196,12 +137,3 @@ def priority(call: Call) -> int:
         text = f"{PRIORITY_KEY} is one of {', '.join(PRIORITIES)}, got {asked[:40]!r}"
         raise InvalidArgument(text, violations=[Violation(PRIORITY_KEY, text)])
     return PRIORITIES[asked]
-
-
-def _metadata(call: Call) -> Pairs:
-    """What the worker is told of the caller's headers. All others stay here."""
-    metadata: list[tuple[str, str | bytes]] = [("x-request-id", call.request_id)]
-    for key in ("traceparent", "tracestate", "x-penstock-timings"):
-        if key in call.metadata:
-            metadata.append((key, call.metadata[key]))
-    return tuple(metadata)

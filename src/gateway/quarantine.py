@@ -8,9 +8,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from hashlib import sha256
 
+from ..errors import (
+    DeadlineExceeded,
+    LeaseFenced,
+    MemoryPressure,
+    PenstockError,
+    PredictedLate,
+    QueueFull,
+    WorkerDraining,
+)
+
 _CAPACITY = 1024
 _SECONDS = 600.0
 _DEATHS = 2
+_NOT_RUN = (DeadlineExceeded, LeaseFenced, MemoryPressure, PredictedLate, QueueFull, WorkerDraining)
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -54,6 +65,11 @@ class Quarantine:
 def is_poison(deaths: int) -> bool:
     """Whether a request is not run any more after so many deaths."""
     return deaths >= _DEATHS
+
+
+def is_verdict(error: PenstockError) -> bool:
+    """Whether a worker that fails with this has run the request and lives. What it refused is as suspect as before."""
+    return not isinstance(error, _NOT_RUN)
 
 
 def _fingerprint(version: tuple[str, int], request: bytes) -> bytes:

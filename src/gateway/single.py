@@ -34,7 +34,7 @@ class SingleCalls:
         self._settled = settled
         self._tasks: dict[Question, asyncio.Task[None]] = {}
 
-    def __contains__(self, question: Question) -> bool:
+    def __contains__(self, question: object) -> bool:
         return question in self._tasks
 
     def ask(self, question: Question, timeout: float) -> None:
@@ -76,6 +76,10 @@ class SingleCalls:
             metadata.append(("traceparent", question.traceparent))
         if question.timings:
             metadata.append(("x-penstock-timings", "on"))
+        if question.priority:
+            metadata.append(("x-penstock-priority", "high" if question.priority > 0 else "low"))
+        if question.suspect:
+            metadata.append(("x-penstock-suspect", "on"))
         return tuple(metadata)
 
     async def generate(self, request: bytes, timeout: float, metadata: Pairs) -> AsyncGenerator[bytes, None]:

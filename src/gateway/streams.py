@@ -10,16 +10,13 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
-
-from penstock.v1 import worker_pb2 as pb
 
 from ..errors import DeadlineExceeded, MalformedRequest, PenstockError
 from ..rpc.access import Principal
 from ..rpc.call import Call
 from ..rpc.errors import as_penstock_error, to_status
+from .envelopes import Answer, Envelope, no_envelope, sealed, seconds
 from .question import Pairs, Question
 
 MAX_IN_FLIGHT = 1024
@@ -29,7 +26,6 @@ _MESSAGE_BYTES = 256 * 1024
 """Answers that travel together take so much at most, unless one alone does."""
 
 Submit = Callable[[Question, Principal], object]
-Answer = tuple[str, bytes | status_pb2.Status]
 
 
 class PredictStreams:
@@ -53,7 +49,7 @@ class PredictStreams:
         reader.add_done_callback(stream.ended)
         try:
             while answers := await stream.ready():
-                yield _message(answers)
+                yield sealed(answers)
                 stream.written(len(answers))
             await reader
         finally:
@@ -86,13 +82,11 @@ class _Stream:
         """Ask what comes, as long as there is room."""
         async for message in requests:
             try:
-                envelope = pb.PredictStreamEnvelope.FromString(message)
+                envelope = Envelope.FromString(message)
             except DecodeError:
-                text = "a message is not a PredictStreamRequest; generate stubs from the served protos"
                 self._held += 1
-                self._put("", MalformedRequest(text))
-                envelope = None
-            if envelope is not None:
+                self._put("", no_envelope())
+            else:
                 self._ask(envelope)
                 if envelope.more:
                     self.coalesces = True
@@ -106,17 +100,17 @@ class _Stream:
             self._room.clear()
             await self._room.wait()
 
-    def _ask(self, envelope: pb.PredictStreamEnvelope) -> None:
+    def _ask(self, envelope: Envelope) -> None:
         """Send one question on its way; whatever happens, it will be answered."""
         self._held += 1
         self._count += 1
         call, now = self._call, self._loop.time()
         deadline = call.deadline if call.deadline < math.inf else now + self._timeout
-        given = envelope.HasField("timeout")
         request_id = f"{call.request_id}.{self._count}"
+        given = envelope.HasField("timeout")
         try:
             if given:
-                deadline = min(now + _seconds(envelope.timeout), call.deadline)
+                deadline = min(now + seconds(envelope.timeout), call.deadline)
         except MalformedRequest as error:
             self._put(envelope.request_id, error.with_metadata(requestId=request_id))
             return
@@ -201,27 +195,3 @@ class _Asked(Question):
     def failed(self, error: PenstockError) -> None:
         """See Question."""
         self.stream.settled(self, error)
-
-
-def _message(answers: list[Answer]) -> bytes:
-    """As one message: the first, and in it the others."""
-    name, answer = answers[0]
-    message = pb.PredictStreamAnswer(request_id=name)
-    _fill(message, answer)
-    for name, answer in answers[1:]:
-        _fill(message.more.add(request_id=name), answer)
-    return message.SerializeToString()
-
-
-def _fill(message: pb.PredictStreamAnswer, answer: bytes | status_pb2.Status) -> None:
-    if isinstance(answer, bytes):
-        message.response = answer
-    else:
-        message.error.CopyFrom(answer)
-
-
-def _seconds(message: bytes) -> float:
-    try:
-        return duration_pb2.Duration.FromString(message).ToNanoseconds() / 1e9
-    except DecodeError:
-        raise MalformedRequest("timeout is not a google.protobuf.Duration") from None

@@ -38,6 +38,8 @@ class FleetConfig:
 class _Worker:
     child: Child
     start: Start
+    socket: Path
+    """Where it listens; files beside it have names that begin with this one's."""
     stopping: bool = False
     ready: bool = False
 
@@ -114,13 +116,14 @@ class Fleet:
         child, self._spare = self._spare, None
         if child is None or child.exit_status is not None:
             child = await self._new_child()
-        self._workers[worker_id] = worker = _Worker(child, start)
+        socket = self._config.run_dir / f"{secrets.token_hex(6)}.sock"
+        self._workers[worker_id] = worker = _Worker(child, start, socket)
         await child.tell(
             {
                 "name": start.name,
                 "version": start.version,
                 "worker_id": worker_id,
-                "listen": f"unix:{self._config.run_dir}/{secrets.token_hex(6)}.sock",
+                "listen": f"unix:{socket}",
                 "cache_dir": str(self._config.data_dir / "cache"),
                 "registry": self._config.registry,
                 "device": start.device,
@@ -152,6 +155,8 @@ class Fleet:
         """Clean up after a worker; if it was not told to end, decide when the next one starts."""
         status = await worker.child.wait()
         del self._workers[worker_id]
+        for left in worker.socket.parent.glob(f"{worker.socket.name}*"):  # a killed one leaves its files behind
+            left.unlink(missing_ok=True)
         key = (worker.start.name, worker.start.version)
         failure = "" if worker.stopping or status == 0 else self._note_crash(worker_id, worker, key, status)
         self._wake.set()  # before the registry is told: it may be slow to answer

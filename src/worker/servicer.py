@@ -14,7 +14,8 @@ from .encoding import response
 from .engine import Engine
 from .fence import Fence
 from .intake import Intake
-from .job import Job, StreamJob, settled
+from .job import Job, StreamJob
+from .job_future import settled
 from .sessions import Sessions
 from .stream import ServedStream
 

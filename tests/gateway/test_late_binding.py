@@ -108,8 +108,8 @@ def test_a_worker_that_has_not_said_how_fast_it_is_is_always_open() -> None:
 
 
 def test_a_worker_opens_shortly_before_it_is_free_and_a_short_one_is_always_open() -> None:
-    assert forecast(0.020).opens_at == pytest.approx(0.017)
-    assert forecast(0.9, full=1.0).opens_at == pytest.approx(0.8)
+    assert forecast(0.020).opens_at == pytest.approx(0.015)
+    assert forecast(0.9, full=1.0).opens_at == pytest.approx(0.75)
     assert forecast(0.004, full=0.005).opens_at == -inf
 
 

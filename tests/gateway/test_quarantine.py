@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from penstock.gateway.quarantine import Quarantine, is_poison
+import pytest
+
+from penstock import errors
+from penstock.gateway.quarantine import Quarantine, is_poison, is_verdict
 
 ONE, TWO = ("digits", 1), ("digits", 2)
 
@@ -51,3 +54,19 @@ def test_a_worker_that_dies_of_many_like_it_has_died_once() -> None:
     quarantine = Quarantine()
     assert [quarantine.died("a", ONE, b"q", 0.0) for _ in range(5)] == [1] * 5
     assert quarantine.died("b", ONE, b"q", 1.0) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.ModelError("it raised"), True),
+        (errors.InvalidTensor("it has the wrong shape"), True),
+        (errors.QueueFull("full"), False),
+        (errors.ExpiredInQueue("late"), False),
+        (errors.DeadlineExceeded("it may still run"), False),
+        (errors.WorkerDraining("it ends"), False),
+        (errors.LeaseFenced("it is another one"), False),
+    ],
+)
+def test_only_what_has_run_can_be_innocent(error: errors.PenstockError, expected: bool) -> None:
+    assert is_verdict(error) is expected

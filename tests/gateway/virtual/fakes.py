@@ -9,8 +9,8 @@ from typing import Any
 
 from penstock import errors
 from penstock.gateway.balancer import Balancer
-from penstock.gateway.connection import Endpoint
 from penstock.gateway.directory import Directory
+from penstock.gateway.endpoint import Endpoint
 from penstock.gateway.exchanged import Owner
 from penstock.gateway.late_binding import Forecast
 from penstock.gateway.question import Pairs, Question

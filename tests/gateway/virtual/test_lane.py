@@ -110,6 +110,16 @@ def _after(timeout: float) -> Noted:
     return made
 
 
+async def test_an_idle_worker_may_prove_that_it_is_faster_than_was_believed() -> None:
+    """Else a notion that is far too high would refuse everybody for ever."""
+    _, lane, (worker,) = scene("a")
+    worker.grant(9)
+    worker.forecast.one = worker.forecast.full = 1.0
+    hurried = submitted(lane, b"hurried", 0.005)
+    assert asked(worker) == [b"hurried"]
+    assert hurried.error is None
+
+
 async def test_what_has_become_late_is_dropped_and_never_sent() -> None:
     _, lane, (worker,) = scene("a")
     first, second = submitted(lane, b"first", 0.05), submitted(lane, b"second", 5.0)
@@ -245,6 +255,20 @@ async def test_after_a_death_what_was_running_runs_alone_and_one_at_a_time() -> 
     assert submitted(lane, b"0").suspect is False
 
 
+async def test_a_suspect_that_a_worker_refuses_is_as_suspect_as_before() -> None:
+    farm, lane, (dead,) = scene("a", credit=99)
+    dead.plan = [50.0]
+    killer = submitted(lane, b"killer")
+    refusing = farm.start("a", "b")[1]
+    refusing.plan = [errors.WorkerDraining("it ends"), 50.0]
+    dead.die()
+    await asyncio.sleep(0.1)
+    assert [question.suspect for question in refusing.asked] == [True, True]
+    refusing.die()
+    assert isinstance(killer.error, errors.PoisonRequest)
+    lane.close()
+
+
 async def test_others_go_on_beside_a_suspect() -> None:
     lane, alive, _ = one_dies_with(3)
     submitted(lane, b"new")
@@ -309,3 +333,11 @@ async def test_a_lane_without_work_goes_with_its_version() -> None:
     farm.directory.routes.clear()
     farm.balancer.update([])
     assert farm.balancer.lane(KEY) is not lane
+
+
+async def test_a_lane_that_is_closed_tells_those_that_wait() -> None:
+    _, lane, _ = scene("a")
+    question = submitted(lane)
+    lane.close()
+    assert isinstance(question.error, errors.NoLiveWorker)
+    assert lane.waiting == 0

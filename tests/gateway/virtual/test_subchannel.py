@@ -36,9 +36,12 @@ class FakeConnection:
         self.times_given_up = 0
 
     def unary_unary(self, path: str) -> Any:
-        return None
+        return self._never
 
     unary_stream = unary_unary
+
+    async def _never(self, request: bytes, **more: Any) -> bytes:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
     def say(self, **fields: Any) -> None:
         message = pb.ExchangeResponse(**fields)
@@ -61,6 +64,7 @@ class Owner:
     """Writes down what it hears."""
 
     def __init__(self) -> None:
+        self.dead_is_ready = False
         self.told: list[tuple[str, Any]] = []
         self.changes = 0
 
@@ -75,6 +79,7 @@ class Owner:
 
     def died(self, worker: Subchannel, questions: Iterable[Question]) -> None:
         self.told += [("died", question.request) for question in questions]
+        self.dead_is_ready |= worker.ready
 
     def tested(self, worker: Subchannel, question: Question, lives: bool) -> None:
         self.told.append((f"tested {lives}", question.request))
@@ -282,6 +287,38 @@ async def test_a_silent_worker_is_given_up_once_its_channel_is_down_too() -> Non
     assert scene.connection.times_given_up > 0
     assert scene.owner.told == [("died", b"q")]
     assert question.outcome is None
+
+
+async def test_a_worker_that_is_given_up_is_not_asked_again() -> None:
+    scene = Scene()
+    scene.ask(b"q", 60.0)
+    scene.connection.channel_ready = False
+    await asyncio.sleep(3)
+    assert scene.owner.told == [("died", b"q")]
+    assert not scene.owner.dead_is_ready
+    assert scene.readiness == [True, False]
+
+
+async def test_credit_of_a_call_of_its_own_is_free_once_its_caller_has_gone() -> None:
+    scene = Scene()
+    scene.connection.carrier = "grpc"
+    question = scene.ask(bytes(100_000))
+    before = scene.owner.changes
+    assert scene.subchannel.forecast.credit == 9
+    question.abandon()
+    assert scene.subchannel.forecast.credit == 10
+    assert scene.owner.changes == before + 1
+
+
+async def test_a_call_of_its_own_takes_of_the_new_credit_after_a_break() -> None:
+    scene = Scene()
+    scene.connection.carrier = "grpc"
+    question = scene.ask(bytes(100_000))
+    scene.subchannel.down()
+    scene.connection.say(welcome=pb.ExchangeWelcome(max_batch_size=16), credits=4)
+    assert (scene.subchannel.in_flight, scene.subchannel.forecast.credit) == (1, 3)
+    question.abandon()
+    assert scene.subchannel.forecast.credit == 4
 
 
 async def test_a_worker_that_speaks_is_not_given_up() -> None:

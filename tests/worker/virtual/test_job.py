@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from penstock import errors
-from penstock.worker.job import MAX_UNREAD_ANSWERS, Job, Outputs, StreamJob, settled
+from penstock.worker.job import MAX_UNREAD_ANSWERS, Job, Outputs, StreamJob
 
 
 def answer(number: int) -> Outputs:
@@ -85,28 +85,6 @@ def test_a_job_in_a_higher_lane_leaves_the_queue_sooner_and_one_without_a_deadli
     lanes = [Job([], 1, None, 105.0, arrived=100.0, priority=priority).order for priority in (1, 0, -1)]
     assert lanes == sorted(lanes)
     assert lanes[1] < Job([], 1, None, math.inf, arrived=100.0).order < 200.0
-
-
-async def test_an_outcome_can_be_waited_for() -> None:
-    job, _ = told()
-    waiting = settled(job)
-    job.settle(answer(1))
-    assert await waiting is job
-    assert await settled(job) is job
-
-
-async def test_a_failed_job_raises_and_nobody_needs_to_look() -> None:
-    for job in (told()[0], told()[0]):
-        waiting = settled(job)
-        job.settle(errors.ModelError("broken"))
-    with pytest.raises(errors.ModelError, match="broken"):
-        await waiting
-
-
-async def test_who_no_longer_waits_is_not_told() -> None:
-    job, _ = told()
-    settled(job).cancel()
-    job.settle(answer(1))
 
 
 async def test_a_stream_gives_all_answers_and_ends() -> None:

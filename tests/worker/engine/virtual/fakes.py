@@ -11,7 +11,8 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.worker.engine import BatchPolicy, Done, Engine, Finished, ServiceTimes, buckets
-from penstock.worker.job import Job, settled
+from penstock.worker.job import Job
+from penstock.worker.job_future import settled
 
 
 def now() -> float:

@@ -9,7 +9,8 @@ import pytest
 
 from penstock import errors
 from penstock.worker.engine.closing import LEAD
-from penstock.worker.job import Job, settled
+from penstock.worker.job import Job
+from penstock.worker.job_future import settled
 
 from .fakes import Device, ask, asked, engine, job
 

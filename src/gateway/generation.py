@@ -1,0 +1,110 @@
+"""Generate as the gateway serves it: one question, many answers, which pass on as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from ..errors import DeadlineExceeded, PenstockError, StreamBroken, WorkerDraining, WorkerLost
+from ..rpc.access import Principal
+from ..rpc.call import Call
+from .admission import Admission
+from .balancer import Balancer
+from .directory import Directory
+from .hopes import patience
+from .question import Pairs
+from .refusals import Key
+from .retry import Attempts, costs_budget, may_retry
+from .routing import is_expected, why_unavailable
+from .subchannel import Subchannel
+
+
+class Generation:
+    """Serves questions that are answered many times. They do not wait in a lane.
+
+    Args:
+        route: which version a caller's request is for, or raises.
+        directory: of versions.
+        balancer: has the workers.
+        admission: bounds what is in the gateway.
+        timeout: seconds for callers who set none.
+    """
+
+    def __init__(
+        self,
+        route: Callable[[bytes, Principal], Key],
+        directory: Directory,
+        balancer: Balancer,
+        admission: Admission,
+        timeout: float,
+    ) -> None:
+        self._route = route
+        self._directory = directory
+        self._balancer = balancer
+        self._admission = admission
+        self._default = timeout
+        self._loop = asyncio.get_running_loop()
+
+    async def serve(self, request: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+        """The answers. It is tried again only until the first one."""
+        key = self._route(request, call.principal)
+        call.facts["model"], call.facts["version"] = key
+        self._balancer.lane(key).budget.on_request(self._loop.time())
+        self._admission.admit(len(request))
+        tried: list[Subchannel] = []
+        attempts, begun = Attempts(), False
+        try:
+            while True:
+                subchannel = await self._subchannel(key, call, tried)
+                try:
+                    answers = subchannel.generate(request, self._timeout(call), _metadata(call))
+                    async with aclosing(answers) as responses:
+                        async for response in responses:
+                            begun = True
+                            yield response
+                    return
+                except PenstockError as error:
+                    if begun and isinstance(error, (WorkerLost, WorkerDraining)):
+                        raise StreamBroken("the worker was lost after the first answer") from error
+                    attempts = self._retry_or_raise(error, attempts, key, begun)
+        finally:
+            self._admission.leave(len(request))
+
+    async def _subchannel(self, key: Key, call: Call, tried: list[Subchannel]) -> Subchannel:
+        """A ready one; where there is none, a short wait for one."""
+        found = self._balancer.pick(key, tried)
+        if found is None and is_expected(self._directory.routes, *key):
+            found = await self._balancer.wait(key, patience(call.time_remaining()))
+        if found is None:
+            raise why_unavailable(self._directory.routes, *key)
+        tried.append(found)
+        call.facts["worker"] = found.endpoint.worker_id
+        call.facts["attempts"] = len(tried)
+        return found
+
+    def _timeout(self, call: Call) -> float:
+        """Seconds that the worker has."""
+        remaining = call.time_remaining()
+        if remaining <= 0:
+            raise DeadlineExceeded("the deadline passed before a worker was asked")
+        return self._default if math.isinf(remaining) else remaining
+
+    def _retry_or_raise(self, error: PenstockError, attempts: Attempts, key: Key, begun: bool) -> Attempts:
+        attempts = attempts.after(error)
+        others = self._balancer.ready(key) - attempts.count
+        if begun or not may_retry(error, attempts, others):
+            raise error.with_metadata(model=key[0], version=str(key[1]))
+        if costs_budget(error) and not self._balancer.lane(key).budget.take(self._loop.time()):
+            raise error.with_metadata(model=key[0], version=str(key[1]))
+        return attempts
+
+
+def _metadata(call: Call) -> Pairs:
+    """What the worker is told of the caller's headers. All others stay here."""
+    metadata: list[tuple[str, str | bytes]] = [("x-request-id", call.request_id)]
+    for key in ("traceparent", "tracestate", "x-penstock-timings", "x-penstock-priority"):
+        if key in call.metadata:
+            metadata.append((key, call.metadata[key]))
+    return tuple(metadata)

@@ -28,6 +28,7 @@ def main() -> int:
     given = _arguments()
     rows = [row for row in ROWS if not given.only or row.name in given.only]
     effort = QUICK if given.quick else Effort()
+    effort = replace(effort, rounds=given.rounds or effort.rounds, probe_s=given.probe_seconds or effort.probe_s)
     if given.memory_minutes:
         effort = replace(effort, memory_minutes=given.memory_minutes)
     require()  # matplotlib: before the run, not after it
@@ -73,6 +74,8 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", action="append", choices=NAMES, metavar="ROW", help="this row; may be repeated")
+    parser.add_argument("--rounds", type=int, help="of CPU time, of which the median counts")
+    parser.add_argument("--probe-seconds", type=float, help="of one rate of a bisection")
     parser.add_argument("--quick", action="store_true", help="short rounds: to see that it runs, not for figures")
     parser.add_argument("--memory-minutes", type=float, default=0.0, help="of the row `memory`; 10 for the record")
     parser.add_argument("--results", type=Path, default=Path("../docs/results"), help="where figures are kept")

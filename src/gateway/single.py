@@ -49,6 +49,11 @@ class SingleCalls:
         task.cancel()
         return True
 
+    def give_up(self) -> None:
+        """Forget all: the worker cannot be reached, and who waits for a connection to a frozen one waits long."""
+        for question in list(self._tasks):
+            self.cancel(question)
+
     async def _ask(self, question: Question, timeout: float) -> None:
         response: bytes = b""
         trailers: Pairs = ()

@@ -97,6 +97,7 @@ class Subchannel(Asking):
         """See connection.User."""
         if self.ready:
             self.down()  # first: what it had must not be sent to it again
+        self._single.give_up()
         gone = self._session.lost()
         if gone:
             self._owner.died(self, gone)

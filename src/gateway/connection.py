@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -65,7 +66,8 @@ class Connection:
         self._streams: list[_Stream] = []
         self._welcomed: asyncio.Future[None] | None = None
         self._broken = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._watch())]
+        self._probing = False
+        self._tasks = {asyncio.create_task(self._run()), asyncio.create_task(self._watch())}
 
     async def _run(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -141,6 +143,27 @@ class Connection:
         self._drop()
         self._broken.set()
 
+    def probe(self, told: Callable[[bool], None]) -> None:
+        """Find out whether the worker lives: whether it takes one more connection. One question at a time.
+
+        Over a unix socket the channel does not notice a frozen worker while the write of a great message is stuck: its
+        pings are stuck behind it.
+        """
+        if not self._probing:
+            self._probing = True
+            task = asyncio.create_task(self._probe(told))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _probe(self, told: Callable[[bool], None]) -> None:
+        lives = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_OPEN_TIMEOUT), connect(self._endpoint.address) as channel:
+                await channel.channel_ready()
+                lives = True
+        self._probing = False
+        told(lives)
+
     def _drop(self) -> None:
         streams, self._streams = self._streams, []
         self.small = self.medium = self.memory = None
@@ -158,9 +181,10 @@ class Connection:
 
     async def close(self, grace: float) -> None:
         """End it; calls of their own may go on for `grace` seconds."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._drop()
         await self.channel.close(grace=grace)
 

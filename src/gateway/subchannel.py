@@ -103,10 +103,21 @@ class Subchannel(Asking):
             self._owner.died(self, gone)
 
     def _silent(self) -> None:
-        """A model may take long, but if the channel is down as well the worker is given up."""
-        if self.ready and not self._connection.channel_ready:
-            self._connection.give_up()
-            self.lost()
+        """A model may take long, but a worker that does not even take a connection is given up."""
+        if self.ready and self._connection.channel_ready:
+            self._connection.probe(self._probed)
+        elif self.ready:
+            self._give_up()
+
+    def _probed(self, lives: bool) -> None:
+        if lives:
+            self._watchdog.heard = self._loop.time()
+        elif self.ready:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._connection.give_up()
+        self.lost()
 
     async def close(self) -> None:
         """End the connection once what is in flight is answered."""

@@ -119,6 +119,8 @@ class Waiting:
             worker = openings.best(now, avoided) if self._late else self._picked(avoided, now)
             if worker is None or worker in busy:
                 return
+            if worker in question.tried and any(other not in question.tried for other in openings):
+                continue  # perhaps it is about to go: the other one will be free in a moment
             if not self._quarantine.deaths(self.key, question.request, now):
                 self._suspects.remove(question)
                 question.suspect = False  # its twin has been answered

@@ -269,6 +269,19 @@ async def test_a_suspect_that_a_worker_refuses_is_as_suspect_as_before() -> None
     lane.close()
 
 
+async def test_a_suspect_waits_for_a_worker_that_has_not_had_it() -> None:
+    _, lane, (one, other) = scene("a", "b")
+    one.plan = other.plan = [50.0]
+    one.grant(9)
+    question = submitted(lane, b"q")
+    await asyncio.sleep(0.1)
+    lane.died(one, [question])  # it lost this one alone, or is about to be known as dead
+    assert (asked(one), asked(other)) == ([b"q"], [])
+    other.grant(1)
+    assert (asked(one), asked(other)) == ([b"q"], [b"q"])
+    lane.close()
+
+
 async def test_others_go_on_beside_a_suspect() -> None:
     lane, alive, _ = one_dies_with(3)
     submitted(lane, b"new")

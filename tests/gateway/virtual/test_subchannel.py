@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -34,6 +34,7 @@ class FakeConnection:
         self.small = self.medium = Outbox(pb.ExchangeRequest)
         self.small.attach(self.link)
         self.times_given_up = 0
+        self.lives = True
 
     def unary_unary(self, path: str) -> Any:
         return self._never
@@ -55,6 +56,9 @@ class FakeConnection:
 
     def give_up(self) -> None:
         self.times_given_up += 1
+
+    def probe(self, told: Callable[[bool], None]) -> None:
+        told(self.lives)
 
     async def close(self, grace: float) -> None:
         self.link.close()
@@ -283,10 +287,21 @@ async def test_a_silent_worker_is_given_up_once_its_channel_is_down_too() -> Non
     await asyncio.sleep(10)
     assert scene.connection.times_given_up == 0  # it may be a slow model
     scene.connection.channel_ready = False
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(2.3)
     assert scene.connection.times_given_up > 0
     assert scene.owner.told == [("died", b"q")]
     assert question.outcome is None
+
+
+async def test_a_silent_worker_that_takes_no_connection_is_given_up_although_its_channel_seems_up() -> None:
+    scene = Scene()
+    scene.connection.carrier = "grpc"
+    scene.ask(b"q", 60.0)
+    scene.ask(bytes(100_000), 60.0)  # by a call of its own, which would wait for the worker to thaw
+    scene.connection.lives = False
+    await asyncio.sleep(3)
+    assert scene.owner.told == [("died", b"q"), ("died", bytes(100_000))]
+    assert scene.readiness == [True, False]
 
 
 async def test_a_worker_that_is_given_up_is_not_asked_again() -> None:

@@ -109,10 +109,13 @@ class Lane(Waiting):
             self._enqueue(question, now)
 
     def died(self, worker: Worker, questions: Iterable[Question]) -> None:
-        """A worker has gone while it had these: one of them may have killed it."""
+        """A worker has gone while it had these: one of them may have killed it.
+
+        A great one is told of first, and alone: the worker that had it must not be given another suspect then.
+        """
         now = self._loop.time()
-        self._suspects.ended(worker)
         for question in questions:
+            self._suspects.ended(worker, question)
             if is_poison(self._quarantine.died(worker.name, self.key, question.request, now)):
                 self._fail(question, self._refusals.poison())
                 continue

@@ -43,7 +43,7 @@ class Suspects(Generic[W]):
         self._waiting.pop(question, None)
         self._tested[worker] = question
 
-    def ended(self, worker: W, question: Question | None = None) -> None:
-        """A worker does not have this one any longer, whatever became of it; without a question: any."""
-        if question is None or self._tested.get(worker) is question:
-            self._tested.pop(worker, None)
+    def ended(self, worker: W, question: Question) -> None:
+        """A worker does not have this one any longer, whatever became of it."""
+        if self._tested.get(worker) is question:
+            del self._tested[worker]

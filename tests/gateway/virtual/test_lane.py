@@ -288,6 +288,17 @@ async def test_others_go_on_beside_a_suspect() -> None:
     assert [question.suspect for question in alive.asked] == [True, False]
 
 
+async def test_a_worker_that_loses_a_great_request_first_is_given_no_other_suspect() -> None:
+    """Its streams will be missed in a moment: whom it was given then would be blamed for two deaths."""
+    lane, alive, questions = one_dies_with(2)
+    great = submitted(lane, b"great")
+    lane.died(alive, [great])
+    assert asked(alive) == [b"0", b"great"]
+    questions[0].abandon()
+    assert asked(alive) == [b"0", b"great", b"1"]
+    lane.close()
+
+
 async def test_a_suspect_that_is_abandoned_leaves_its_place_to_the_next() -> None:
     lane, alive, questions = one_dies_with(3)
     alive.asked[0].abandon()

@@ -12,6 +12,7 @@ from typing import Protocol
 import grpc.aio
 
 from ..rpc.channel import client_options
+from ..rpc.lifecycle import loop_factory
 from .plan import Plan
 from .record import Record
 from .samples import Samples
@@ -92,7 +93,8 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)  # a collection is a pause, and pauses here look like latency there
     try:
-        samples = asyncio.run(generate(plan))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            samples = runner.run(generate(plan))
     except TimeoutError:
         print(f"nobody answers at {plan.address}", file=sys.stderr)
         return EXIT_UNREACHABLE

@@ -103,11 +103,17 @@ def run(main: Callable[[Stop], Coroutine[Any, Any, int | None]]) -> int:
         stop.listen()
         return await main(stop) or 0
 
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(body())
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """None: the usual one, where there is no uvloop."""
     try:
-        import uvloop
+        from .loop import new_loop
     except ImportError:
-        return asyncio.run(body())
-    return int(uvloop.run(body()))
+        return None
+    return new_loop
 
 
 async def unless_forced(stop: Stop, work: Coroutine[Any, Any, Any], grace: float) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ..errors import InvalidArgument, NotFound, StorageFull, Violation
+from ..errors import InvalidArgument, NotFound, StorageFull, Unavailable, Violation
 from .leases import Leases
 from .names import quoted, refuse, worker_id_violations
 from .state import LoadReport, State, Worker
@@ -79,8 +79,8 @@ class Fleet:
         self._loads[worker.worker_id] = (worker, now)
         self._hub.put(Kind.WORKER, worker.worker_id, worker)
 
-    def register(self, worker: Worker, now: float) -> Worker:
-        """Give a lease; the worker with its epoch.
+    def check(self, worker: Worker) -> None:
+        """Refuse what cannot be registered.
 
         Raises:
             InvalidArgument: no id or no address.
@@ -93,29 +93,39 @@ class Fleet:
                 Violation("worker.local_address", f"the path of a unix socket has at most {_MOST_PATH} bytes")
             )
         refuse(violations)
-        worker = self._store.grant(replace(worker, state=State.AVAILABLE, stage="", progress=0.0))
+
+    async def register(self, worker: Worker, now: float) -> Worker:
+        """Give a lease to a worker that `check` found to be right; the worker with its epoch."""
+        worker = await self._store.grant(replace(worker, state=State.AVAILABLE, stage="", progress=0.0))
         self._leases.grant(worker.worker_id, worker.epoch, now)
         self._loads.pop(worker.worker_id, None)
         self._errors.pop((worker.name, worker.version), None)
         self._put(worker)
         return worker
 
-    def renew(self, worker_id: str, epoch: int, report: LoadReport, draining: bool, now: float) -> tuple[Worker, bool]:
-        """Prolong a lease; the worker, and whether it is to drain. Raises LeaseFenced."""
+    def renew(self, worker_id: str, epoch: int, report: LoadReport, now: float) -> tuple[Worker, bool]:
+        """Prolong a lease; the worker, and whether it is to drain. Raises LeaseFenced. Writes nothing to the store."""
         lease = self._leases.renew(worker_id, epoch, now)
         worker = replace(self._leased[worker_id], report=report)
-        if draining and worker.state is not State.UNLOADING:
-            worker = replace(worker, state=State.UNLOADING)
-            self._leases.drain(worker_id)
-            try:
-                self._store.save_worker(worker)
-            except StorageFull:
-                log.warning("the disk is full: that %s drains is known only until the registry ends", worker_id)
         self._put(worker)
         return worker, lease.drain
 
-    def drain(self, worker_id: str) -> Worker:
-        """Tell a worker, at its next renewal, to drain and end.
+    async def note_draining(self, worker: Worker) -> Sequence[Worker]:
+        """A worker with a lease has begun to drain by itself; the worker, if that is news."""
+        if worker.state is State.UNLOADING or worker.worker_id not in self._leased:
+            return ()
+        worker = replace(worker, state=State.UNLOADING)
+        try:
+            await self._store.save_worker(worker)
+        except (StorageFull, Unavailable):
+            text = "the store takes nothing: that %s drains is known only until the registry ends"
+            log.warning(text, worker.worker_id)
+        self._leases.drain(worker.worker_id)
+        self._put(worker)
+        return (worker,)
+
+    async def drain(self, worker_id: str) -> Sequence[Worker]:
+        """Tell a worker, at its next renewal, to drain and end; that one.
 
         Raises:
             NotFound: no such worker has a lease.
@@ -125,25 +135,25 @@ class Fleet:
             text = f"there is no worker {quoted(worker_id)} with a lease; `penstock status` lists those there are"
             raise NotFound(text, resource=("worker", quoted(worker_id)))
         worker = replace(worker, state=State.UNLOADING)
-        self._store.save_worker(worker)
+        await self._store.save_worker(worker)
         self._leases.drain(worker_id)
         self._put(worker)
-        return worker
+        return (worker,)
 
-    def revoke(self, worker_id: str) -> Worker | None:
+    async def revoke(self, worker_id: str) -> Sequence[Worker]:
         """End a lease or a load; the worker that it was, if any."""
         load, _ = self._loads.get(worker_id, (None, 0.0))
         worker = self._leased.get(worker_id, load)
         self._leases.revoke(worker_id)
-        self._forget([worker_id])
-        return worker
+        await self._forget([worker_id])
+        return () if worker is None else (worker,)
 
-    def expire(self, now: float) -> list[Worker]:
+    async def expire(self, now: float) -> list[Worker]:
         """End what was not renewed in time; the workers that they were."""
         over = self._leases.expire(now)
         silent = [worker_id for worker_id, (_, heard) in self._loads.items() if now - heard >= LOAD_TTL_S]
         gone = [self._leased[worker_id] for worker_id in over] + [self._loads[worker_id][0] for worker_id in silent]
-        self._forget([*over, *silent])
+        await self._forget([*over, *silent])
         return gone
 
     def prolong(self, seconds: float) -> None:
@@ -154,17 +164,18 @@ class Fleet:
         self._leased[worker.worker_id] = worker
         self._hub.put(Kind.WORKER, worker.worker_id, worker)
 
-    def _forget(self, worker_ids: Sequence[str]) -> None:
-        leased = [worker_id for worker_id in worker_ids if self._leased.pop(worker_id, None)]
+    async def _forget(self, worker_ids: Sequence[str]) -> None:
+        """First in the store, so that all that followers hear of it they hear at once."""
+        try:
+            if leased := [worker_id for worker_id in worker_ids if worker_id in self._leased]:
+                await self._store.drop_workers(leased)
+        except (StorageFull, Unavailable):
+            # They come back with the next start of the registry, for one TTL: that is no reason to list the dead now.
+            log.warning("the store takes nothing: leases that ended are still in it")
         for worker_id in worker_ids:
+            self._leased.pop(worker_id, None)
             self._loads.pop(worker_id, None)
             self._hub.remove(Kind.WORKER, worker_id)
-        try:
-            if leased:
-                self._store.drop_workers(leased)
-        except StorageFull:
-            # They come back with the next start of the registry, for one TTL: that is no reason to list the dead now.
-            log.warning("the disk is full: leases that ended are still in the store")
 
 
 _BAD_STATE = Violation("worker.state", "must be MODEL_STATE_LOADING, or MODEL_STATE_END together with `error`")

@@ -40,7 +40,7 @@ def key_gate(keyring: Keyring) -> Gate:
     return gate
 
 
-def ensure_admin_key(keyring: Keyring, data_dir: Path) -> Path:
+async def ensure_admin_key(keyring: Keyring, data_dir: Path) -> Path:
     """Make sure that DATA/admin.key (mode 0600) holds a good admin key: gateways and workers call with it.
 
     A file that is lost, or whose key is revoked, is written anew: who can write there could change the store as well.
@@ -49,7 +49,7 @@ def ensure_admin_key(keyring: Keyring, data_dir: Path) -> Path:
     if not _is_good(path, keyring):
         secret, key = new_key("admin", [ADMIN], time.time())
         _write(path, secret)  # first: a key that is stored but lost would be of no use to anybody
-        keyring.add(key)
+        await keyring.add(key)
         log.info("made an admin key; it is in %s", path)
     return path
 

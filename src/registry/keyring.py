@@ -37,24 +37,25 @@ class Keyring:
         """All keys, the oldest first."""
         return list(self._keys.values())
 
-    def create(self, name: str, scopes: Sequence[str]) -> tuple[str, Key]:
+    async def create(self, name: str, scopes: Sequence[str]) -> tuple[str, Key]:
         """Make a key; its secret is in the answer and nowhere else. Raises InvalidArgument."""
         secret, key = new_key(name, scopes, self._wall())
-        self.add(key)
+        await self.add(key)
         return secret, key
 
-    def add(self, key: Key) -> None:
+    async def add(self, key: Key) -> None:
         """Take a key that was made elsewhere."""
-        self._store.save_key(key)
+        await self._store.save_key(key)
         self._put(key)
 
-    def revoke(self, key_id: str) -> None:
+    async def revoke(self, key_id: str) -> None:
         """Make a key useless. Raises NotFound."""
         if key_id not in self._keys:
             text = f"there is no key {quoted(key_id)}; `penstock key list` lists those there are"
             raise NotFound(text, resource=("key", quoted(key_id)))
-        self._store.drop_key(key_id)
-        del self._keys[key_id], self.table[key_id]
+        await self._store.drop_key(key_id)
+        self._keys.pop(key_id, None)
+        self.table.pop(key_id, None)
         self._hub.remove(Kind.KEY, key_id)
 
     def _put(self, key: Key) -> None:

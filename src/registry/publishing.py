@@ -51,7 +51,7 @@ class Publishing:
         if known is not None:
             return _response(known, existed=True)
         await upload.keep()
-        return _response(self._registry.publish(draft, principal), existed=False)
+        return _response(await self._registry.publish(draft, principal), existed=False)
 
 
 def _response(version: Version, *, existed: bool) -> pb.PublishResponse:

@@ -18,6 +18,7 @@ from .state import (
     LoadReport,
     Manifest,
     ModelView,
+    Settings,
     State,
     VersionView,
     Worker,
@@ -108,7 +109,18 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
 def model_to_message(model: ModelView) -> pb.ModelRecord:
     """As followers get it."""
     versions = [_version_to_message(version) for version in model.versions]
-    return pb.ModelRecord(name=model.name, versions=versions, aliases=model.aliases)
+    settings = settings_to_message(model.settings)
+    return pb.ModelRecord(name=model.name, versions=versions, aliases=model.aliases, settings=settings)
+
+
+def settings_to_message(settings: Settings) -> pb.ModelSettings:
+    """As they go on the wire, and into the store."""
+    return pb.ModelSettings()
+
+
+def settings_from_message(message: pb.ModelSettings) -> Settings:
+    """As they are used inside."""
+    return Settings()
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:

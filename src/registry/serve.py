@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from .artifacts import Artifacts
 from .gate import ensure_admin_key, key_gate
 from .leases import TTL_S
 from .placement import KEEP_WARM_S
-from .registry import Registry
+from .registry import Registry, opened
 from .servicer import SERVICE, RegistryServicer
-from .sqlite_store import SqliteStore
+from .stores.sqlite import SqliteStore
 
 TICK_S = 1.0
 GRACE_S = 2.0
@@ -76,12 +76,13 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(config.data_dir))
-        store = stack.enter_context(closing(SqliteStore(config.data_dir / "registry.db")))
+        store = SqliteStore(config.data_dir / "registry.db")
+        stack.push_async_callback(store.close)
         artifacts = Artifacts(config.data_dir / "artifacts")
-        registry = Registry(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm)
+        registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm)
         gates = []
         if config.auth == "keys":
-            ensure_admin_key(registry.keyring, config.data_dir)
+            await ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
         health = Health()
         services = [(SERVICE, RegistryServicer(registry, artifacts))]
@@ -141,6 +142,6 @@ async def _tick(registry: Registry) -> None:
     while True:
         await asyncio.sleep(TICK_S)
         try:
-            registry.tick()
+            await registry.tick()
         except Exception:  # the next one may go well; without any, no lease would ever end
             log.exception("a tick failed")

@@ -39,30 +39,30 @@ class RegistryServicer:
 
     async def deploy(self, request: pb.DeployRequest, call: Call) -> pb.DeployResponse:
         """Pin a version, or give a model back to the rule."""
-        model = self._registry.deploy(request.name, request.version, request.instances, request.device)
+        model = await self._registry.deploy(request.name, request.version, request.instances, request.device)
         return pb.DeployResponse(model=records.model_to_message(model))
 
     async def undeploy(self, request: pb.UndeployRequest, call: Call) -> pb.UndeployResponse:
         """Unload a version or a model."""
-        model = self._registry.undeploy(request.name, request.version)
+        model = await self._registry.undeploy(request.name, request.version)
         return pb.UndeployResponse(model=records.model_to_message(model))
 
     async def set_alias(self, request: pb.SetAliasRequest, call: Call) -> pb.SetAliasResponse:
         """Make an alias mean a version."""
         expected = request.expected_version if request.HasField("expected_version") else None
-        model, previous = self._registry.set_alias(
+        model, previous = await self._registry.set_alias(
             request.name, request.alias, request.version, expected, _principal(call)
         )
         return pb.SetAliasResponse(model=records.model_to_message(model), previous_version=previous)
 
     async def delete_alias(self, request: pb.DeleteAliasRequest, call: Call) -> pb.DeleteAliasResponse:
         """Take an alias away."""
-        model = self._registry.delete_alias(request.name, request.alias, _principal(call))
+        model = await self._registry.delete_alias(request.name, request.alias, _principal(call))
         return pb.DeleteAliasResponse(model=records.model_to_message(model))
 
     async def rollback_alias(self, request: pb.RollbackAliasRequest, call: Call) -> pb.RollbackAliasResponse:
         """Turn an alias back."""
-        model, version, previous = self._registry.rollback_alias(request.name, request.alias, _principal(call))
+        model, version, previous = await self._registry.rollback_alias(request.name, request.alias, _principal(call))
         record = records.model_to_message(model)
         return pb.RollbackAliasResponse(model=record, version=version, previous_version=previous)
 
@@ -73,12 +73,12 @@ class RegistryServicer:
 
     async def drain_worker(self, request: pb.DrainWorkerRequest, call: Call) -> pb.DrainWorkerResponse:
         """Tell a worker to end."""
-        worker = self._registry.drain_worker(request.worker_id)
+        worker = await self._registry.drain_worker(request.worker_id)
         return pb.DrainWorkerResponse(worker=records.worker_to_message(worker))
 
     async def create_key(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
         """Make a key."""
-        secret, key = self._registry.keyring.create(request.name, request.scopes)
+        secret, key = await self._registry.create_key(request.name, request.scopes)
         return pb.CreateKeyResponse(key=secret, record=records.key_to_message(key))
 
     async def list_keys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
@@ -87,7 +87,7 @@ class RegistryServicer:
 
     async def revoke_key(self, request: pb.RevokeKeyRequest, call: Call) -> pb.RevokeKeyResponse:
         """Make a key useless."""
-        self._registry.keyring.revoke(request.key_id)
+        await self._registry.revoke_key(request.key_id)
         return pb.RevokeKeyResponse()
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
@@ -109,18 +109,18 @@ class RegistryServicer:
     async def register_worker(self, request: pb.RegisterWorkerRequest, call: Call) -> pb.RegisterWorkerResponse:
         """Give a lease."""
         signature = _signature(request.signature) if request.HasField("signature") else None
-        worker = self._registry.register_worker(records.worker_from_message(request.worker), signature)
+        worker = await self._registry.register_worker(records.worker_from_message(request.worker), signature)
         return pb.RegisterWorkerResponse(epoch=worker.epoch, ttl=self._ttl())
 
     async def renew_lease(self, request: pb.RenewLeaseRequest, call: Call) -> pb.RenewLeaseResponse:
         """Prolong a lease."""
         report = records.report_from_message(request.report)
-        drain = self._registry.renew_lease(request.worker_id, request.epoch, report, request.draining)
+        drain = await self._registry.renew_lease(request.worker_id, request.epoch, report, request.draining)
         return pb.RenewLeaseResponse(ttl=self._ttl(), drain=drain)
 
     async def revoke_lease(self, request: pb.RevokeLeaseRequest, call: Call) -> pb.RevokeLeaseResponse:
         """End a lease or a load."""
-        self._registry.revoke_lease(request.worker_id)
+        await self._registry.revoke_lease(request.worker_id)
         return pb.RevokeLeaseResponse()
 
     def _ttl(self) -> Duration:

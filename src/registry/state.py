@@ -114,6 +114,11 @@ class AliasChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is served, apart from what each of its versions says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model with all its versions."""
 
@@ -123,6 +128,7 @@ class Model:
     aliases: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[AliasChange, ...] = ()
     """The oldest first; see `rules.remembered` for how many."""
+    settings: Settings = Settings()
 
     def version(self, number: int) -> Version | None:
         """The version of that number."""
@@ -190,3 +196,4 @@ class ModelView:
     name: str
     versions: tuple[VersionView, ...]
     aliases: Mapping[str, int]
+    settings: Settings = Settings()

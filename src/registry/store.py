@@ -22,32 +22,34 @@ class Stored:
 class Store(Protocol):
     """Where the registry's state is kept. A call that has returned has happened for ever.
 
-    Called from one thread. Every method that writes may raise StorageFull, and then has changed nothing.
+    Called from the event loop, one call at a time. A method that writes may raise StorageFull, or Unavailable if the
+    store cannot be reached, and then has changed nothing. Whoever calls must not be cancelled meanwhile: the change may
+    have been made.
     """
 
-    def begin_run(self) -> int:
+    async def begin_run(self) -> int:
         """Count this start of the registry: a number greater than any before."""
 
-    def load(self) -> Stored:
+    async def load(self) -> Stored:
         """Everything, at start."""
 
-    def save_model(self, before: Model | None, after: Model, changes: Sequence[AliasChange]) -> None:
+    async def save_model(self, before: Model | None, after: Model, changes: Sequence[AliasChange]) -> None:
         """Write what differs, and add the changes to the history."""
 
-    def grant(self, worker: Worker) -> Worker:
+    async def grant(self, worker: Worker) -> Worker:
         """Note a lease; the same worker with an epoch greater than any before. An older lease of it is gone."""
 
-    def save_worker(self, worker: Worker) -> None:
+    async def save_worker(self, worker: Worker) -> None:
         """Note what became of a worker with a lease."""
 
-    def drop_workers(self, worker_ids: Iterable[str]) -> None:
+    async def drop_workers(self, worker_ids: Iterable[str]) -> None:
         """Forget leases."""
 
-    def save_key(self, key: Key) -> None:
+    async def save_key(self, key: Key) -> None:
         """Note a key."""
 
-    def drop_key(self, key_id: str) -> None:
+    async def drop_key(self, key_id: str) -> None:
         """Forget a key."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of it; nothing is lost without."""

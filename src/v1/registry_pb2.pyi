@@ -101,6 +101,23 @@ class VersionRecord(_message.Message):
 Global___VersionRecord: _TypeAlias = VersionRecord  # noqa: Y015
 
 @_typing.final
+class ModelSettings(_message.Message):
+    """How a model is served, apart from what each of its versions says. Operators change it; it outlives all versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelSettings: _TypeAlias = ModelSettings  # noqa: Y015
+
+@_typing.final
 class ModelRecord(_message.Message):
     """One model as the registry knows it."""
 
@@ -129,6 +146,7 @@ class ModelRecord(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     @_builtins.property
@@ -139,16 +157,21 @@ class ModelRecord(_message.Message):
     def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """What each alias means."""
 
+    @_builtins.property
+    def settings(self) -> Global___ModelSettings:
+        """How it is served."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         versions: _abc.Iterable[Global___VersionRecord] | None = ...,
         aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        settings: Global___ModelSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "name", b"name", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "name", b"name", "settings", b"settings", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

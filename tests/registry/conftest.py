@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ import grpc.aio
 import pytest
 
 from penstock.registry.artifacts import Artifacts
-from penstock.registry.registry import Registry
+from penstock.registry.registry import Registry, opened
 from penstock.registry.servicer import SERVICE, RegistryServicer
-from penstock.registry.sqlite_store import SqliteStore
 from penstock.registry.state import Draft, FileEntry, State, Worker
+from penstock.registry.stores.sqlite import SqliteStore
 from penstock.rpc.channel import connect
 from penstock.rpc.interceptor import CallInterceptor
 from penstock.rpc.server import bind, build
@@ -55,16 +55,25 @@ class World:
     wall: Clock
     monotonic: Clock
 
-    def publish_and_serve(self, version: int, worker_id: str, name: str = "digits") -> None:
-        self.registry.publish(draft(name, version, str(version).encode()), "ann")
-        self.registry.register_worker(worker(worker_id, name, version), None)
+    async def publish_and_serve(self, version: int, worker_id: str, name: str = "digits") -> None:
+        await self.registry.publish(draft(name, version, str(version).encode()), "ann")
+        await self.registry.register_worker(worker(worker_id, name, version), None)
+
+
+@asynccontextmanager
+async def stored(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     wall, monotonic = Clock(), Clock(0.0)
-    with closing(SqliteStore(tmp_path / "registry.db")) as store:
-        yield World(Registry(store, wall=wall, monotonic=monotonic), store, wall, monotonic)
+    async with stored(tmp_path / "registry.db") as store:
+        yield World(await opened(store, wall=wall, monotonic=monotonic), store, wall, monotonic)
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ async def test_a_model_from_its_publication_to_its_end(stub: Stub) -> None:
 
         lease = await register(stub)
         assert (lease.epoch, lease.ttl.seconds) == (1, 10)
-        seen = await watch.read()
+        while not seen.workers:  # what the model takes may be told before
+            seen = await watch.read()
         assert seen.models[0].versions[0].state == model_pb2.MODEL_STATE_AVAILABLE
         assert seen.models[0].versions[0].signature == signature_to_message(SIGNATURE)
         assert [worker.worker_id for worker in seen.workers] == ["w1"]

@@ -6,29 +6,88 @@ SQLITE_BUSY_SNAPSHOT, whatever the timeout.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from ..errors import StorageFull
-from ..rpc.messages import signature_from_message, signature_to_message
-from . import records
+from ...errors import StorageFull
+from ...rpc.messages import signature_from_message, signature_to_message
+from .. import records
+from ..rules import remembered
+from ..state import AliasChange, Key, Model, Placement, Settings, Version, Worker
+from ..store import Stored
 from .migrations import migrate
-from .rules import remembered
-from .state import AliasChange, Key, Model, Placement, Version, Worker
-from .store import Stored
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteStore:
-    """The store in one SQLite file."""
+    """The store in one SQLite file, on a thread of its own: a commit waits for the disk, the event loop does not.
+
+    Args:
+        path: the file; made if it is not there, brought up to date if an older release wrote it.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._tables = Tables(path)
+
+    async def begin_run(self) -> int:
+        """See Store."""
+        return await self._do(self._tables.begin_run)
+
+    async def load(self) -> Stored:
+        """See Store."""
+        return await self._do(self._tables.load)
+
+    async def save_model(self, before: Model | None, after: Model, changes: Sequence[AliasChange]) -> None:
+        """See Store."""
+        await self._do(self._tables.save_model, before, after, changes)
+
+    async def grant(self, worker: Worker) -> Worker:
+        """See Store."""
+        return await self._do(self._tables.grant, worker)
+
+    async def save_worker(self, worker: Worker) -> None:
+        """See Store."""
+        await self._do(self._tables.save_worker, worker)
+
+    async def drop_workers(self, worker_ids: Iterable[str]) -> None:
+        """See Store."""
+        await self._do(self._tables.drop_workers, list(worker_ids))
+
+    async def save_key(self, key: Key) -> None:
+        """See Store."""
+        await self._do(self._tables.save_key, key)
+
+    async def drop_key(self, key_id: str) -> None:
+        """See Store."""
+        await self._do(self._tables.drop_key, key_id)
+
+    async def close(self) -> None:
+        """See Store."""
+        await self._do(self._tables.close)
+        self._thread.shutdown()
+
+    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        assert not kwargs
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+
+class Tables:
+    """What is in the file. Any thread may call it, one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -38,7 +97,7 @@ class SqliteStore:
             raise
 
     def close(self) -> None:
-        """See Store."""
+        """Let go of the file."""
         self._db.close()
 
     @contextmanager
@@ -56,21 +115,21 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
 
     def begin_run(self) -> int:
-        """See Store."""
+        """As the store's."""
         with self._transaction() as db:
             db.execute("INSERT INTO meta VALUES ('runs', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1")
             (runs,) = db.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
         return int(runs)
 
     def load(self) -> Stored:
-        """See Store."""
+        """As the store's."""
         models: dict[str, Model] = {}
         for name, *row in self._db.execute(
             "SELECT model, manifest, signature, placement, instances, device FROM versions ORDER BY seq"
         ):
             model = models.get(name) or Model(name)
             models[name] = replace(model, versions=(*model.versions, _version(*row)))
-        loaded = [self._with_aliases(model) for model in models.values()]
+        loaded = [self._with_settings(self._with_aliases(model)) for model in models.values()]
         leases = self._db.execute("SELECT epoch, worker FROM leases ORDER BY epoch")
         workers = [replace(_worker(blob), epoch=epoch) for epoch, blob in leases]
         rows = self._db.execute("SELECT key_id, name, scopes, sha256, created FROM keys ORDER BY created, key_id")
@@ -86,8 +145,12 @@ class SqliteStore:
         history = tuple(AliasChange(*row) for row in changes)
         return replace(model, aliases=dict(aliases.fetchall()), changes=remembered(history))
 
+    def _with_settings(self, model: Model) -> Model:
+        row = self._db.execute("SELECT settings FROM settings WHERE model = ?", (model.name,)).fetchone()
+        return model if row is None else replace(model, settings=_settings(*row))
+
     def save_model(self, before: Model | None, after: Model, changes: Sequence[AliasChange]) -> None:
-        """See Store."""
+        """As the store's."""
         known = {v.number: v for v in before.versions} if before else {}
         with self._transaction() as db:
             for version in after.versions:
@@ -97,6 +160,9 @@ class SqliteStore:
                 db.execute("DELETE FROM aliases WHERE model = ?", (after.name,))
                 rows = [(after.name, alias, number) for alias, number in after.aliases.items()]
                 db.executemany("INSERT INTO aliases VALUES (?, ?, ?)", rows)
+            if before is None or before.settings != after.settings:
+                blob = records.settings_to_message(after.settings).SerializeToString()
+                db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (after.name, blob))
             db.executemany(
                 "INSERT INTO alias_changes (model, alias, version, previous, time, principal)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -104,7 +170,7 @@ class SqliteStore:
             )
 
     def grant(self, worker: Worker) -> Worker:
-        """See Store."""
+        """As the store's."""
         blob = records.worker_to_message(worker).SerializeToString()
         with self._transaction() as db:
             db.execute("DELETE FROM leases WHERE worker_id = ?", (worker.worker_id,))
@@ -114,24 +180,24 @@ class SqliteStore:
         return replace(worker, epoch=epoch)
 
     def save_worker(self, worker: Worker) -> None:
-        """See Store."""
+        """As the store's."""
         blob = records.worker_to_message(worker).SerializeToString()
         with self._transaction() as db:
             db.execute("UPDATE leases SET worker = ? WHERE epoch = ?", (blob, worker.epoch))
 
     def drop_workers(self, worker_ids: Iterable[str]) -> None:
-        """See Store."""
+        """As the store's."""
         with self._transaction() as db:
             db.executemany("DELETE FROM leases WHERE worker_id = ?", [(worker_id,) for worker_id in worker_ids])
 
     def save_key(self, key: Key) -> None:
-        """See Store."""
+        """As the store's."""
         row = (key.key_id, key.name, " ".join(key.scopes), key.sha256, key.created)
         with self._transaction() as db:
             db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", row)
 
     def drop_key(self, key_id: str) -> None:
-        """See Store."""
+        """As the store's."""
         with self._transaction() as db:
             db.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
 
@@ -162,6 +228,10 @@ def _version(manifest: bytes, signature: bytes | None, placement: int, instances
         instances,
         device,
     )
+
+
+def _settings(blob: bytes) -> Settings:
+    return records.settings_from_message(pb.ModelSettings.FromString(blob))
 
 
 def _worker(blob: bytes) -> Worker:

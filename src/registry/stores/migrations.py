@@ -33,6 +33,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
             key_id TEXT PRIMARY KEY, name TEXT NOT NULL, scopes TEXT NOT NULL,
             sha256 BLOB NOT NULL, created REAL NOT NULL) STRICT""",
     ),
+    (
+        """CREATE TABLE settings (
+            model TEXT PRIMARY KEY,
+            settings BLOB NOT NULL) STRICT -- penstock.v1.ModelSettings""",
+    ),
 )
 
 

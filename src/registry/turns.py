@@ -1,0 +1,24 @@
+"""Changes happen one after another, and each to its end, whatever becomes of who asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Turns:
+    """Whoever is in turn reads, decides, writes to the store and changes what is known; nobody else does meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def take(self, change: Coroutine[Any, Any, T]) -> T:
+        """Make a change. A caller who is cancelled leaves it running: the store may have made it already."""
+        return await asyncio.shield(asyncio.ensure_future(self._alone(change)))
+
+    async def _alone(self, change: Coroutine[Any, Any, T]) -> T:
+        async with self._lock:
+            return await change

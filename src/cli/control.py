@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
 from ..errors import PenstockError
@@ -35,6 +36,13 @@ def control(address: str | None, api_key: str | None) -> Iterator[Control]:
             yield Control(channel, chosen.api_key)
         except grpc.RpcError as error:
             raise _explained(from_rpc_error(error), chosen.address) from error
+
+
+def version_record(registry: Control, name: str, version: int) -> pb.VersionRecord | None:
+    """A version as the registry knows it now: gateways hear of changes a moment later. None: there is none."""
+    request = pb.SetPolicyRequest(name=name)  # changes nothing
+    model = registry.stub.SetPolicy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+    return next((record for record in model.versions if record.manifest.version == version), None)
 
 
 def _explained(error: PenstockError, address: str) -> PenstockError:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import FailedPrecondition
-from .control import TIMEOUT, Control, control
-from .options import Address, ApiKey, Format, Output, Version, client
-from .output import out, print_json, print_rows
+from .control import TIMEOUT, Control, control, version_record
+from .options import Address, ApiKey, Format, Output, Version
+from .output import err, out, print_json, print_rows
 from .wait import wait_until_available
 
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -81,14 +82,14 @@ def rollback(
 def deploy(
     name: Name,
     version: Version = None,
-    instances: Annotated[int, typer.Option(help="How many workers; 0: as before.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; empty: as before.")] = "",
+    instances: Annotated[int, typer.Option(help="How many workers; without --version of all; 0: as before.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; likewise; empty: as before.")] = "",
     timeout: Wait = 300.0,
     address: Address = None,
     api_key: ApiKey = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Load a version and keep it loaded; without --version: load what aliases mean, and the newest."""
+    """Load a version and keep it loaded; without --version: load what aliases mean and the policy names."""
     request = pb.DeployRequest(name=name, version=version or 0, instances=instances, device=device)
     with control(address, api_key) as registry:
         model = registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata).model
@@ -127,13 +128,14 @@ def drain(
 
 def _load(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> None:
     """Make before break: a version that is not loaded is pinned and waited for before an alias may mean it."""
-    with client(address, api_key) as caller:
-        found = [v for model in caller.status(name) for v in model.versions if v.version == version]
-    if found and found[0].state != "AVAILABLE":
-        with control(address, api_key) as registry:
-            request = pb.DeployRequest(name=name, version=version)
-            registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata)
-        wait_until_available(name, version, timeout, address, api_key)
+    with control(address, api_key) as registry:
+        record = version_record(registry, name, version)
+        if record is None or record.state == model_pb2.MODEL_STATE_AVAILABLE:
+            return  # what does not exist is refused by the call that follows
+        err().print(f"version {version} of {name} is not loaded: loading it first")
+        request = pb.DeployRequest(name=name, version=version)
+        registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata)
+    wait_until_available(name, version, timeout, address, api_key)
 
 
 def _history(registry: Control, name: str, alias: str) -> list[pb.AliasChange]:

@@ -10,7 +10,7 @@ import typer
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from .control import control
+from .control import TIMEOUT, Control, control, version_record
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
@@ -32,8 +32,8 @@ def publish(
     alias: Annotated[list[str] | None, typer.Option(help="An alias that shall mean it; may be repeated.")] = None,
     max_batch_size: Annotated[int, typer.Option(help="The most rows that run together; 0: the default.")] = 0,
     max_queue_delay: Annotated[float, typer.Option(help="Seconds that an idle device waits for more rows.")] = 0.0,
-    instances: Annotated[int, typer.Option(help="How many workers.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    instances: Annotated[int, typer.Option(help="How many workers; 0: as the model's policy says.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; empty: as the policy says.")] = "",
     input_: Annotated[
         list[str] | None, typer.Option("--input", help="For TorchScript: x=FP32\\[batch,64]; may be repeated.")
     ] = None,
@@ -69,16 +69,30 @@ def publish(
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
         parts = _parts(header, known.files, lambda size: bar.advance(task, size))
         published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
-    number = published.manifest.version
-    if not no_wait:
+        number = published.manifest.version
+        loaded = not no_wait and _is_to_be_loaded(registry, name, number, bool(alias))
+    if loaded:
         wait_until_available(name, number, timeout, address, api_key)
         _move_aliases(name, number, alias or [], address, api_key)
     if output is Format.JSON:
         print_json({"name": name, "version": number, "existed": published.existed})
     else:
-        out().print(f"{name} version {number} {'is stored' if no_wait else 'is [green]AVAILABLE[/]'}")
+        out().print(f"{name} version {number} {'is [green]AVAILABLE[/]' if loaded else 'is stored'}")
+        if not loaded and not no_wait:
+            err().print(f"it is not loaded, as `penstock policy {name}` says; `penstock deploy` loads it")
         if published.existed:
             err().print("the same content was published under this version before; nothing was changed")
+
+
+def _is_to_be_loaded(registry: Control, name: str, version: int, has_aliases: bool) -> bool:
+    """Whether a worker will hold it: by the model's policy, or because an alias shall mean it."""
+    record = version_record(registry, name, version)
+    if record is not None and record.desired_instances:
+        return True
+    if has_aliases:
+        request = pb.DeployRequest(name=name, version=version)
+        registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata)
+    return has_aliases
 
 
 def _parts(

@@ -50,12 +50,18 @@ def print_status(models: list[ModelStatus], output: Format) -> None:
             version.aliases,
             _instances(version),
             version.format,
-            version.reason,
+            _reason(version),
         )
         for model in models
         for version in model.versions
     ]
     print_rows(output, columns, rows)
+
+
+def _reason(version: VersionStatus) -> str:
+    """Why it is in its state, where that needs saying."""
+    warm = f"kept warm until {version.warm_until.astimezone():%H:%M:%S}" if version.warm_until else ""
+    return "; ".join(filter(None, (version.reason, warm)))
 
 
 def _instances(version: VersionStatus) -> str:

@@ -53,6 +53,8 @@ class VersionStatus:
     """The last load failed."""
     desired_instances: int
     """0: it is not deployed."""
+    warm_until: datetime | None = None
+    """In UTC: until then it is loaded only because an alias meant it until lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
         format=message.format,
         load_failed=message.load_failed,
         desired_instances=message.desired_instances,
+        warm_until=message.warm_until.ToDatetime(UTC) if message.HasField("warm_until") else None,
     )
 
 

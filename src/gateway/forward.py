@@ -27,6 +27,7 @@ FORWARDED = (
     "CreateKey",
     "ListKeys",
     "RevokeKey",
+    "SetPolicy",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 

@@ -121,7 +121,7 @@ class StatusServicer:
         number = record.manifest.version
         workers = [w for w in self._directory.workers_of(model.name) if w.version == number]
         workers.sort(key=lambda worker: worker.worker_id)
-        return pb.VersionStatus(
+        status = pb.VersionStatus(
             version=number,
             state=record.state,
             reason=record.load_error,
@@ -131,6 +131,9 @@ class StatusServicer:
             load_failed=bool(record.load_error),
             desired_instances=record.desired_instances,
         )
+        if record.HasField("warm_until"):
+            status.warm_until.CopyFrom(record.warm_until)
+        return status
 
 
 def _instance(worker: registry_pb2.WorkerRecord, carrier: str) -> pb.InstanceStatus:

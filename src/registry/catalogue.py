@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ..signature import Signature
-from . import placement, rules
+from . import placement, rules, serving_policy
 from .fleet import Fleet
 from .lifecycle import version_state
 from .names import known_model, known_version, name_violations, refuse
-from .state import STABLE, AliasChange, Draft, Model, ModelView, State, Version, VersionView
+from .state import STABLE, AliasChange, Draft, Model, ModelView, ServingPolicy, State, Version, VersionView
 from .store import Store
 from .watch import Hub, Kind
 
@@ -82,6 +82,11 @@ class Catalogue:
         model = self.known(name)
         return await self._apply(model, rules.Decision(placement.undeploy(model, number)))
 
+    async def set_policy(self, name: str, policy: ServingPolicy, fields: Collection[str]) -> ModelView:
+        """See `serving_policy.with_policy`."""
+        model = self.known(name)
+        return await self._apply(model, rules.Decision(serving_policy.with_policy(model, policy, fields)))
+
     async def set_alias(
         self, name: str, alias: str, number: int, expected: int | None, principal: str
     ) -> tuple[ModelView, int]:
@@ -136,13 +141,16 @@ class Catalogue:
         return self.show(after.name)
 
     def _view(self, model: Model) -> ModelView:
-        desired = placement.desired_instances(model, self._wall(), self._keep_warm_s)
+        now = self._wall()
+        desired = placement.desired_instances(model, now, self._keep_warm_s)
+        warm = placement.only_warm(model, now, self._keep_warm_s)
         states = self._fleet.states(model.name)
 
         def view(version: Version) -> VersionView:
             number = version.number
             error = self._fleet.load_error(model.name, number)
             state = version_state(desired[number], states.get(number, ()), error)
-            return VersionView(version, desired[number], state, error)
+            device = serving_policy.device(model, version)
+            return VersionView(version, desired[number], state, error, device, warm.get(number, 0.0))
 
         return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, model.settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import chain
 
@@ -10,6 +10,8 @@ from ..errors import FailedPrecondition
 from .drafts import device_violations, instance_violations
 from .names import known_version, refuse
 from .rules import with_version
+from .serving_policy import chosen, with_serving
+from .serving_policy import instances as instances_of
 from .state import Model, Placement, Version
 
 KEEP_WARM_S = 300.0
@@ -22,8 +24,9 @@ def deploy(model: Model, number: int, instances: int, device: str) -> Model:
     Args:
         model: as it is.
         number: the version; 0: all.
-        instances: how many workers; 0: as before.
-        device: where; empty: as before.
+        instances: how many workers; 0: as before. For all versions it becomes the model's policy, which later ones
+            have, too.
+        device: where; empty: as before. Likewise.
 
     Raises:
         InvalidArgument: not a version, not a device, too many instances.
@@ -31,17 +34,28 @@ def deploy(model: Model, number: int, instances: int, device: str) -> Model:
     """
     refuse(chain(instance_violations(instances), device_violations(device)))
 
-    def placed(version: Version, placement: Placement) -> Version:
+    def placed(version: Version) -> Version:
         return replace(
             version,
-            placement=placement,
+            placement=Placement.PINNED,
             instances=instances or version.instances,
             device=device or version.device,
         )
 
+    def released(version: Version) -> Version:
+        """What it says itself would be stronger than the policy."""
+        return replace(
+            version,
+            placement=Placement.AUTO,
+            instances=0 if instances else version.instances,
+            device="" if device else version.device,
+        )
+
     if number:
-        return with_version(model, placed(known_version(model, number), Placement.PINNED))
-    return _all(model, lambda version: placed(version, Placement.AUTO))
+        return with_version(model, placed(known_version(model, number)))
+    policy = model.settings.serving
+    policy = replace(policy, instances=instances or policy.instances, device=device or policy.device)
+    return with_serving(_all(model, released), policy)
 
 
 def undeploy(model: Model, number: int) -> Model:
@@ -68,14 +82,30 @@ def _all(model: Model, change: Callable[[Version], Version]) -> Model:
 
 
 def desired_instances(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, int]:
-    """How many workers should hold each version; `now` in unix seconds."""
-    by_rule = set(model.aliases.values()) | set(_warm_until(model, now, keep_warm_s))
-    if model.versions:
-        by_rule.add(model.versions[-1].number)
-    return {v.number: v.instances if _is_wanted(v, by_rule) else 0 for v in model.versions}
+    """How many workers should hold each version.
+
+    Args:
+        model: with its policy.
+        now: in unix seconds.
+        keep_warm_s: for a model whose policy does not say it.
+    """
+    by_rule = _named(model) | _warm_until(model, now, keep_warm_s).keys()
+    return {v.number: instances_of(model, v) if _is_wanted(v, by_rule) else 0 for v in model.versions}
 
 
-def _is_wanted(version: Version, by_rule: set[int]) -> bool:
+def only_warm(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, float]:
+    """The versions that are loaded only because an alias meant them until lately, and until when they are."""
+    named, ends = _named(model), _warm_until(model, now, keep_warm_s)
+    automatic = {version.number for version in model.versions if version.placement is Placement.AUTO}
+    return {number: end for number, end in ends.items() if number in automatic and number not in named}
+
+
+def _named(model: Model) -> set[int]:
+    """What the rule loads however long ago it was named."""
+    return {*model.aliases.values(), *chosen(model)}
+
+
+def _is_wanted(version: Version, by_rule: Collection[int]) -> bool:
     if version.placement is Placement.AUTO:
         return version.number in by_rule
     return version.placement is Placement.PINNED
@@ -88,5 +118,7 @@ def next_change(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> f
 
 def _warm_until(model: Model, now: float, keep_warm_s: float) -> dict[int, float]:
     """The versions that an alias has left not long ago, and until when each stays."""
+    own = model.settings.serving.keep_warm_s
+    keep_warm_s = keep_warm_s if own is None else own
     ends = {change.previous: change.time + keep_warm_s for change in model.changes if change.previous}
     return {number: end for number, end in ends.items() if end > now}

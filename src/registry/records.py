@@ -9,6 +9,7 @@ from penstock.v1 import registry_pb2 as pb
 
 from ..rpc.messages import signature_to_message
 from ..servable import Padding
+from .serving_records import serving_from_message, serving_to_message
 from .state import (
     AliasChange,
     Batching,
@@ -115,12 +116,12 @@ def model_to_message(model: ModelView) -> pb.ModelRecord:
 
 def settings_to_message(settings: Settings) -> pb.ModelSettings:
     """As they go on the wire, and into the store."""
-    return pb.ModelSettings()
+    return pb.ModelSettings(serving=serving_to_message(settings.serving))
 
 
 def settings_from_message(message: pb.ModelSettings) -> Settings:
     """As they are used inside."""
-    return Settings()
+    return Settings(serving=serving_from_message(message.serving))
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:
@@ -130,9 +131,10 @@ def _version_to_message(view: VersionView) -> pb.VersionRecord:
         signature=signature_to_message(version.signature) if version.signature else None,
         placement=int(version.placement),  # type: ignore[arg-type]
         desired_instances=view.desired_instances,
-        device=version.device,
+        device=view.device,
         state=int(view.state),  # type: ignore[arg-type]
         load_error=view.load_error,
+        warm_until=timestamp(view.warm_until) if view.warm_until else None,
     )
 
 

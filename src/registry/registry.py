@@ -6,7 +6,7 @@ Changes take turns and run to their end: two callers never see or make half of o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from ..signature import Signature
@@ -16,7 +16,7 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadReport, ModelView, Version, Worker
+from .state import AliasChange, Draft, Key, LoadReport, ModelView, ServingPolicy, Version, Worker
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
@@ -84,6 +84,10 @@ class Registry:
     async def undeploy(self, name: str, number: int) -> ModelView:
         """See `placement.undeploy`."""
         return await self._turns.take(self._catalogue.undeploy(name, number))
+
+    async def set_policy(self, name: str, policy: ServingPolicy, fields: Collection[str]) -> ModelView:
+        """See `serving_policy.with_policy`."""
+        return await self._turns.take(self._catalogue.set_policy(name, policy, fields))
 
     async def set_alias(
         self, name: str, alias: str, number: int, expected: int | None, principal: str

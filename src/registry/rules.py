@@ -59,7 +59,7 @@ def published(model: Model | None, draft: Draft) -> Version | None:
 def publish(model: Model | None, draft: Draft, now: float, principal: str) -> Decision:
     """Add a version that `published` found to be new; the first one of a model gets the alias `stable`."""
     manifest = manifest_of(model, draft, now)
-    version = Version(manifest, instances=draft.instances or 1, device=draft.device or "auto")
+    version = Version(manifest, instances=draft.instances, device=draft.device)
     before = model or Model(draft.name)
     aliases = draft.aliases if before.versions else (STABLE, *draft.aliases)
     decision = Decision(replace(before, versions=(*before.versions, version)))

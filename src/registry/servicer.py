@@ -17,6 +17,7 @@ from . import records
 from .artifacts import Artifacts
 from .publishing import Publishing, Requests
 from .registry import Registry
+from .serving_records import serving_from_message
 from .state import Key, ModelView, Worker
 from .watch import Kind, Update
 
@@ -89,6 +90,12 @@ class RegistryServicer:
         """Make a key useless."""
         await self._registry.revoke_key(request.key_id)
         return pb.RevokeKeyResponse()
+
+    async def set_policy(self, request: pb.SetPolicyRequest, call: Call) -> pb.SetPolicyResponse:
+        """Say which versions are loaded, how often, where and for how long."""
+        policy = serving_from_message(request.policy)
+        model = await self._registry.set_policy(request.name, policy, request.update_mask.paths)
+        return pb.SetPolicyResponse(model=records.model_to_message(model))
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         """The whole state, then every change, until the caller goes or the registry drains."""

@@ -80,9 +80,9 @@ class Draft:
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     instances: int = 0
-    """0: one."""
+    """0: as the model's policy says."""
     device: str = ""
-    """Empty: `auto`."""
+    """Empty: as the model's policy says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,10 @@ class Version:
     signature: Signature | None = None
     """None until a worker has loaded it once."""
     placement: Placement = Placement.AUTO
-    instances: int = 1
-    device: str = "auto"
+    instances: int = 0
+    """0: as the model's policy says."""
+    device: str = ""
+    """Empty: as the model's policy says."""
 
     @property
     def number(self) -> int:
@@ -114,8 +116,36 @@ class AliasChange:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """Which versions are loaded besides those that an alias means; nothing set: the newest."""
+
+    latest: int = 0
+    """So many, the newest."""
+    pinned: tuple[int, ...] = ()
+    """These."""
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPolicy:
+    """Which versions of a model are loaded, how often, where and for how long."""
+
+    versions: VersionPolicy = VersionPolicy()
+    instances: int = 0
+    """Of a version that does not say so itself. 0: one."""
+    device: str = ""
+    """Of a version that does not say so itself. Empty: `auto`."""
+    keep_warm_s: float | None = None
+    """Seconds that a version stays loaded after the last alias has left it; None: as the registry was told."""
+    resource_preserving: bool = False
+    """Where there is no room for the old and the new version, unload the old one first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How a model is served, apart from what each of its versions says."""
+
+    serving: ServingPolicy = ServingPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +217,9 @@ class VersionView:
     state: State
     load_error: str
     """Why the last load failed; empty: it did not."""
+    device: str = "auto"
+    warm_until: float = 0.0
+    """In unix seconds: until then it is loaded only because an alias meant it; 0: for another reason, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ What is served, in which state, and what it takes and gives."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from penstock.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
@@ -87,6 +88,7 @@ class VersionStatus(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     LOAD_FAILED_FIELD_NUMBER: _builtins.int
     DESIRED_INSTANCES_FIELD_NUMBER: _builtins.int
+    WARM_UNTIL_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version: a positive number."""
     state: _model_pb2.ModelState.ValueType
@@ -107,6 +109,10 @@ class VersionStatus(_message.Message):
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceStatus]:
         """Its workers."""
 
+    @_builtins.property
+    def warm_until(self) -> _timestamp_pb2.Timestamp:
+        """It is loaded only because an alias meant it until lately; until then."""
+
     def __init__(
         self,
         *,
@@ -118,10 +124,11 @@ class VersionStatus(_message.Message):
         format: _builtins.str = ...,
         load_failed: _builtins.bool = ...,
         desired_instances: _builtins.int = ...,
+        warm_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["warm_until", b"warm_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "desired_instances", b"desired_instances", "format", b"format", "instances", b"instances", "load_failed", b"load_failed", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "desired_instances", b"desired_instances", "format", b"format", "instances", b"instances", "load_failed", b"load_failed", "reason", b"reason", "state", b"state", "version", b"version", "warm_until", b"warm_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ The control path: what is published, what each alias means, what should run, and
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -31,7 +32,7 @@ class _PlacementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Placement.V
     PLACEMENT_UNSPECIFIED: _Placement.ValueType  # 0
     """Not said."""
     PLACEMENT_AUTO: _Placement.ValueType  # 1
-    """By the rule: while an alias means it, for a while after one did, and as long as it is the newest."""
+    """By the rule: while an alias means it, for a while after one did, and as long as the model's policy names it."""
     PLACEMENT_PINNED: _Placement.ValueType  # 2
     """Loaded whatever the rule says."""
     PLACEMENT_UNDEPLOYED: _Placement.ValueType  # 3
@@ -43,7 +44,7 @@ class Placement(_Placement, metaclass=_PlacementEnumTypeWrapper):
 PLACEMENT_UNSPECIFIED: Placement.ValueType  # 0
 """Not said."""
 PLACEMENT_AUTO: Placement.ValueType  # 1
-"""By the rule: while an alias means it, for a while after one did, and as long as it is the newest."""
+"""By the rule: while an alias means it, for a while after one did, and as long as the model's policy names it."""
 PLACEMENT_PINNED: Placement.ValueType  # 2
 """Loaded whatever the rule says."""
 PLACEMENT_UNDEPLOYED: Placement.ValueType  # 3
@@ -63,6 +64,7 @@ class VersionRecord(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     LOAD_ERROR_FIELD_NUMBER: _builtins.int
+    WARM_UNTIL_FIELD_NUMBER: _builtins.int
     placement: Global___Placement.ValueType
     """Pinned, undeployed or by the rule."""
     desired_instances: _builtins.int
@@ -81,6 +83,10 @@ class VersionRecord(_message.Message):
     def signature(self) -> _model_pb2.Signature:
         """Unset until a worker has loaded it once."""
 
+    @_builtins.property
+    def warm_until(self) -> _timestamp_pb2.Timestamp:
+        """It is loaded only because an alias meant it until lately; until then. Unset: for another reason, or not at all."""
+
     def __init__(
         self,
         *,
@@ -91,10 +97,11 @@ class VersionRecord(_message.Message):
         device: _builtins.str = ...,
         state: _model_pb2.ModelState.ValueType = ...,
         load_error: _builtins.str = ...,
+        warm_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "signature", b"signature", "warm_until", b"warm_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_instances", b"desired_instances", "device", b"device", "load_error", b"load_error", "manifest", b"manifest", "placement", b"placement", "signature", b"signature", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_instances", b"desired_instances", "device", b"device", "load_error", b"load_error", "manifest", b"manifest", "placement", b"placement", "signature", b"signature", "state", b"state", "warm_until", b"warm_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,16 +113,125 @@ class ModelSettings(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SERVING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def serving(self) -> Global___ServingPolicy:
+        """Which versions are loaded, how often, where and for how long."""
+
     def __init__(
         self,
+        *,
+        serving: Global___ServingPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelSettings: _TypeAlias = ModelSettings  # noqa: Y015
+
+@_typing.final
+class VersionList(_message.Message):
+    """Version numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In no order."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionList: _TypeAlias = VersionList  # noqa: Y015
+
+@_typing.final
+class VersionPolicy(_message.Message):
+    """Which versions of a model are loaded, besides those that an alias means or meant until lately."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATEST_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    latest: _builtins.int
+    """So many, the newest; at least 1."""
+    all: _builtins.bool
+    """All. False counts as unset."""
+    @_builtins.property
+    def pinned(self) -> Global___VersionList:
+        """These."""
+
+    def __init__(
+        self,
+        *,
+        latest: _builtins.int = ...,
+        pinned: Global___VersionList | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "choice", b"choice", "latest", b"latest", "pinned", b"pinned"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "choice", b"choice", "latest", b"latest", "pinned", b"pinned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_choice: _TypeAlias = _typing.Literal["latest", "pinned", "all"]  # noqa: Y015
+    _WhichOneofArgType_choice: _TypeAlias = _typing.Literal["choice", b"choice"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_choice) -> _WhichOneofReturnType_choice | None: ...
+
+Global___VersionPolicy: _TypeAlias = VersionPolicy  # noqa: Y015
+
+@_typing.final
+class ServingPolicy(_message.Message):
+    """Which versions of a model are loaded, how often, where and for how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    KEEP_WARM_FIELD_NUMBER: _builtins.int
+    RESOURCE_PRESERVING_FIELD_NUMBER: _builtins.int
+    instances: _builtins.int
+    """How many workers a version has that does not say so itself. 0: one."""
+    device: _builtins.str
+    """Where a version runs that does not say so itself. Empty: `auto`."""
+    resource_preserving: _builtins.bool
+    """Where the memory budget has no room for the old and the new version, the old one is unloaded first: nobody answers
+    until the new one is loaded. Else the change is refused.
+    """
+    @_builtins.property
+    def versions(self) -> Global___VersionPolicy:
+        """Which."""
+
+    @_builtins.property
+    def keep_warm(self) -> _duration_pb2.Duration:
+        """For how long a version stays loaded after the last alias has left it. Unset: as the registry was told at its start."""
+
+    def __init__(
+        self,
+        *,
+        versions: Global___VersionPolicy | None = ...,
+        instances: _builtins.int = ...,
+        device: _builtins.str = ...,
+        keep_warm: _duration_pb2.Duration | None = ...,
+        resource_preserving: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["keep_warm", b"keep_warm", "versions", b"versions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "instances", b"instances", "keep_warm", b"keep_warm", "resource_preserving", b"resource_preserving", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServingPolicy: _TypeAlias = ServingPolicy  # noqa: Y015
 
 @_typing.final
 class ModelRecord(_message.Message):
@@ -374,9 +490,9 @@ class PublishHeader(_message.Message):
     entry: _builtins.str
     """The file to load first; for `python`: `scale.py:Scale`."""
     instances: _builtins.int
-    """How many workers. 0: one."""
+    """How many workers. 0: as the model's policy says."""
     device: _builtins.str
-    """Where they run. Empty: `auto`."""
+    """Where they run. Empty: as the model's policy says."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.FileEntry]:
         """Every file. Their bytes follow in this order."""
@@ -488,9 +604,9 @@ class DeployRequest(_message.Message):
     version: _builtins.int
     """This version is pinned. 0: all versions go back to PLACEMENT_AUTO."""
     instances: _builtins.int
-    """How many workers. 0: as before."""
+    """How many workers; without a version it is the model's policy, for versions to come, too. 0: as before."""
     device: _builtins.str
-    """Where. Empty: as before."""
+    """Where; without a version it is the model's policy, for versions to come, too. Empty: as before."""
     def __init__(
         self,
         *,
@@ -1024,6 +1140,66 @@ class RevokeKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeKeyResponse: _TypeAlias = RevokeKeyResponse  # noqa: Y015
+
+@_typing.final
+class SetPolicyRequest(_message.Message):
+    """How a model shall be served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model."""
+    @_builtins.property
+    def policy(self) -> Global___ServingPolicy:
+        """What is new."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields of the policy that are to be as they are in `policy`; one that is not set there gets its default. All
+        others stay. Empty: nothing is changed.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        policy: Global___ServingPolicy | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyRequest: _TypeAlias = SetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetPolicyResponse(_message.Message):
+    """The model afterwards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___ModelRecord:
+        """The model afterwards."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyResponse: _TypeAlias = SetPolicyResponse  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):

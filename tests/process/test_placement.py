@@ -1,0 +1,80 @@
+"""Which versions are loaded, against a real `penstock up`: policies, rollbacks, loads that fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import penstock
+from penstock.client import ModelStatus
+from penstock.testing import Server, running
+
+from .conftest import write_scale
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(tmp_path / "data") as server:
+        yield server
+
+
+def publish(server: Server, folder: Path, factor: int, *options: str) -> Any:
+    return server.command("publish", "scale", write_scale(folder, factor), *options)
+
+
+def until(server: Server, holds: Callable[[ModelStatus], bool]) -> ModelStatus:
+    """Wait until `scale` is like this."""
+    with penstock.Client(server.grpc) as client:
+        for change in client.watch_status("scale", timeout=120):
+            for model in change.models:
+                if holds(model):
+                    return model
+    raise AssertionError("the watch ended")
+
+
+def complaint(server: Server, *arguments: str) -> str:
+    """What a command that goes well says on stderr."""
+    line = [sys.executable, "-m", "penstock", *arguments, "--address", server.grpc]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stderr
+
+
+def states(model: ModelStatus) -> dict[int, str]:
+    return {version.version: version.state for version in reversed(model.versions)}
+
+
+def test_a_policy_decides_which_versions_are_loaded_and_how_often(server: Server, tmp_path: Path) -> None:
+    for factor in (1, 2, 3):
+        publish(server, tmp_path, factor)
+    until(server, lambda model: states(model) == {1: "AVAILABLE", 2: "END", 3: "AVAILABLE"})
+    server.command("policy", "scale", "--latest", "2")
+    until(server, lambda model: states(model) == {1: "AVAILABLE", 2: "AVAILABLE", 3: "AVAILABLE"})
+    shown = server.command("policy", "scale", "--versions", "1", "--keep-warm", "0")
+    assert (shown["versions"], shown["keep_warm"]) == ("1", 0)
+    until(server, lambda model: states(model) == {1: "AVAILABLE", 2: "END", 3: "END"})
+    stored = publish(server, tmp_path, 4)  # returns at once: the policy does not load it
+    assert stored["version"] == 4
+    server.command("deploy", "scale", "--instances", "2")
+    until(server, lambda model: [len(v.instances) for v in model.versions] == [0, 0, 0, 2])
+    assert server.command("policy", "scale") == shown | {"instances": 2}
+
+
+def test_a_rollback_is_instant_while_the_version_is_warm_and_else_says_that_it_loads_first(
+    server: Server, tmp_path: Path
+) -> None:
+    publish(server, tmp_path, 1)
+    publish(server, tmp_path, 2, "--alias", "stable")
+    [_, old] = server.command("status", "scale")[0]["versions"]
+    assert (old["state"], old["warm_until"] is not None) == ("AVAILABLE", True)
+    assert server.command("rollback", "scale")["version"] == 1
+    server.command("alias", "scale", "stable", "2")
+    server.command("policy", "scale", "--keep-warm", "0")
+    until(server, lambda model: states(model) == {1: "END", 2: "AVAILABLE"})
+    assert complaint(server, "rollback", "scale") == "version 1 of scale is not loaded: loading it first\n"
+    assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 1

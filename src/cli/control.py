@@ -38,11 +38,15 @@ def control(address: str | None, api_key: str | None) -> Iterator[Control]:
             raise _explained(from_rpc_error(error), chosen.address) from error
 
 
-def version_record(registry: Control, name: str, version: int) -> pb.VersionRecord | None:
-    """A version as the registry knows it now: gateways hear of changes a moment later. None: there is none."""
+def model_record(registry: Control, name: str) -> pb.ModelRecord:
+    """A model as the registry knows it now: gateways hear of changes a moment later."""
     request = pb.SetPolicyRequest(name=name)  # changes nothing
-    model = registry.stub.SetPolicy(request, timeout=TIMEOUT, metadata=registry.metadata).model
-    return next((record for record in model.versions if record.manifest.version == version), None)
+    return registry.stub.SetPolicy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+
+
+def version_record(model: pb.ModelRecord, version: int) -> pb.VersionRecord:
+    """A version of it; an empty record if there is none."""
+    return next((v for v in model.versions if v.manifest.version == version), pb.VersionRecord())
 
 
 def _explained(error: PenstockError, address: str) -> PenstockError:

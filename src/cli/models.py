@@ -11,7 +11,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import FailedPrecondition
-from .control import TIMEOUT, Control, control, version_record
+from .control import TIMEOUT, Control, control, model_record, version_record
 from .options import Address, ApiKey, Format, Output, Version
 from .output import err, out, print_json, print_rows
 from .wait import wait_until_available
@@ -39,7 +39,8 @@ def alias(
 ) -> None:
     """Make an alias mean a version (loading it first if need be), take one away, or show their history."""
     if alias is not None and version is not None:
-        _load(name, version, timeout, address, api_key)
+        meant = _load(name, version, timeout, address, api_key).get(alias, 0)
+        expected = meant if expected is None else expected
     with control(address, api_key) as registry:
         if alias is None or (version is None and not delete):
             _print_history(registry, name, alias or "", output)
@@ -65,13 +66,13 @@ def rollback(
     output: Output = Format.TABLE,
 ) -> None:
     """Make an alias mean what it meant before its last change, loading that version first if need be."""
-    request = pb.RollbackAliasRequest(name=name, alias=alias)
     with control(address, api_key) as registry:
         history = _history(registry, name, alias)
     if not history or not history[0].previous_version:
         raise FailedPrecondition(
             f"alias {alias!r} of model {name!r} meant nothing before; set it with `penstock alias`"
         )
+    request = pb.RollbackAliasRequest(name=name, alias=alias, expected_version=history[0].version)
     _load(name, history[0].previous_version, timeout, address, api_key)
     with control(address, api_key) as registry:
         answer = registry.stub.RollbackAlias(request, timeout=TIMEOUT, metadata=registry.metadata)
@@ -93,9 +94,11 @@ def deploy(
     request = pb.DeployRequest(name=name, version=version or 0, instances=instances, device=device)
     with control(address, api_key) as registry:
         model = registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+        if version:
+            _say_why_it_waits(model, version)
     for record in model.versions:
-        if record.desired_instances and version in (None, record.manifest.version):
-            wait_until_available(name, record.manifest.version, timeout, address, api_key)
+        if record.manifest.version == version or (version is None and record.desired_instances):
+            wait_until_available(name, record.manifest.version, timeout, address, api_key, record.deployment)
     _say(output, {"name": name, "version": version}, f"{name} {f'version {version} ' if version else ''}is deployed")
 
 
@@ -126,16 +129,35 @@ def drain(
     _say(output, {"worker_id": worker_id}, f"{worker_id} drains")
 
 
-def _load(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> None:
-    """Make before break: a version that is not loaded is pinned and waited for before an alias may mean it."""
+def _load(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> Mapping[str, int]:
+    """Make before break: a version that is not loaded is pinned and waited for before an alias may mean it.
+
+    Returns:
+        What the aliases meant before that. Who moved one meanwhile wanted something else, and is not overruled.
+    """
     with control(address, api_key) as registry:
-        record = version_record(registry, name, version)
-        if record is None or record.state == model_pb2.MODEL_STATE_AVAILABLE:
-            return  # what does not exist is refused by the call that follows
+        model = model_record(registry, name)
+        record = version_record(model, version)
+        if not record.manifest.version or record.state == model_pb2.MODEL_STATE_AVAILABLE:
+            return model.aliases  # what does not exist is refused by the call that follows
         err().print(f"version {version} of {name} is not loaded: loading it first")
-        request = pb.DeployRequest(name=name, version=version)
-        registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata)
-    wait_until_available(name, version, timeout, address, api_key)
+        deployment = pin(registry, name, version)
+    wait_until_available(name, version, timeout, address, api_key, deployment)
+    return model.aliases
+
+
+def pin(registry: Control, name: str, version: int) -> int:
+    """Have a version loaded, whatever the policy says; returns the number of this deployment."""
+    request = pb.DeployRequest(name=name, version=version)
+    model = registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+    _say_why_it_waits(model, version)
+    return version_record(model, version).deployment
+
+
+def _say_why_it_waits(model: pb.ModelRecord, version: int) -> None:
+    waits = version_record(model, version).waits
+    if waits:
+        err().print(f"version {version} of {model.name}: {waits}")
 
 
 def _history(registry: Control, name: str, alias: str) -> list[pb.AliasChange]:

@@ -10,7 +10,8 @@ import typer
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from .control import TIMEOUT, Control, control, version_record
+from .control import control, model_record, version_record
+from .models import pin
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
@@ -70,29 +71,21 @@ def publish(
         parts = _parts(header, known.files, lambda size: bar.advance(task, size))
         published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
         number = published.manifest.version
-        loaded = not no_wait and _is_to_be_loaded(registry, name, number, bool(alias))
+        model = model_record(registry, name)
+        loaded, deployment = bool(version_record(model, number).desired_instances) and not no_wait, 0
+        if alias and not loaded and not no_wait:  # the policy does not load it, or there is no room yet
+            loaded, deployment = True, pin(registry, name, number)
     if loaded:
-        wait_until_available(name, number, timeout, address, api_key)
-        _move_aliases(name, number, alias or [], address, api_key)
+        wait_until_available(name, number, timeout, address, api_key, deployment)
+        _move_aliases(model, number, alias or [], address, api_key)
     if output is Format.JSON:
         print_json({"name": name, "version": number, "existed": published.existed})
     else:
         out().print(f"{name} version {number} {'is [green]AVAILABLE[/]' if loaded else 'is stored'}")
         if not loaded and not no_wait:
-            err().print(f"it is not loaded, as `penstock policy {name}` says; `penstock deploy` loads it")
+            err().print(f"it is not loaded, see `penstock status {name}`; `penstock deploy {name} --version {number}`")
         if published.existed:
             err().print("the same content was published under this version before; nothing was changed")
-
-
-def _is_to_be_loaded(registry: Control, name: str, version: int, has_aliases: bool) -> bool:
-    """Whether a worker will hold it: by the model's policy, or because an alias shall mean it."""
-    record = version_record(registry, name, version)
-    if record is not None and record.desired_instances:
-        return True
-    if has_aliases:
-        request = pb.DeployRequest(name=name, version=version)
-        registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata)
-    return has_aliases
 
 
 def _parts(
@@ -105,11 +98,14 @@ def _parts(
             sent(len(chunk))
 
 
-def _move_aliases(name: str, version: int, aliases: list[str], address: str | None, api_key: str | None) -> None:
-    """Only now that the version answers: no caller waits for it."""
+def _move_aliases(
+    before: pb.ModelRecord, version: int, aliases: list[str], address: str | None, api_key: str | None
+) -> None:
+    """Only now that the version answers: no caller waits for it. Who moved an alias meanwhile is not overruled."""
     with control(address, api_key) as registry:
         for alias in aliases:
-            request = pb.SetAliasRequest(name=name, alias=alias, version=version)
+            request = pb.SetAliasRequest(name=before.name, alias=alias, version=version)
+            request.expected_version = before.aliases.get(alias, 0)
             registry.stub.SetAlias(request, timeout=30.0, metadata=registry.metadata)
 
 

@@ -55,6 +55,8 @@ class VersionStatus:
     """0: it is not deployed."""
     warm_until: datetime | None = None
     """In UTC: until then it is loaded only because an alias meant it until lately."""
+    deployment: int = 0
+    """Grows with every deployment: this was told after the one of this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
         load_failed=message.load_failed,
         desired_instances=message.desired_instances,
         warm_until=message.warm_until.ToDatetime(UTC) if message.HasField("warm_until") else None,
+        deployment=message.deployment,
     )
 
 

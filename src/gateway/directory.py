@@ -106,7 +106,7 @@ def _state(version: pb.VersionRecord) -> State:
         return State.SERVING
     if version.load_error and version.desired_instances:
         return State.FAILED
-    if version.state in (model_pb2.MODEL_STATE_START, model_pb2.MODEL_STATE_LOADING):
+    if version.waits or version.state in (model_pb2.MODEL_STATE_START, model_pb2.MODEL_STATE_LOADING):
         return State.LOADING
     return State.UNDEPLOYED
 

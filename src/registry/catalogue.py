@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from ..signature import Signature
 from . import placement, rules, serving_policy
+from .budget import Budget, Key
 from .fleet import Fleet
 from .lifecycle import version_state
+from .loads import Loads
 from .names import known_model, known_version, name_violations, refuse
 from .state import STABLE, AliasChange, Draft, Model, ModelView, ServingPolicy, State, Version, VersionView
 from .store import Store
@@ -23,6 +25,7 @@ class Catalogue:
         hub: whom every change is told to.
         fleet: which workers there are.
         keep_warm_s: how long a version stays loaded after the last alias has left it.
+        budget: what all workers together may have.
         wall: unix seconds.
         models: those that the store held at start.
     """
@@ -33,6 +36,7 @@ class Catalogue:
         hub: Hub,
         fleet: Fleet,
         keep_warm_s: float,
+        budget: Budget,
         wall: Callable[[], float],
         models: Iterable[Model],
     ) -> None:
@@ -42,9 +46,12 @@ class Catalogue:
         self._keep_warm_s = keep_warm_s
         self._wall = wall
         self._due: dict[str, float] = {}
+        self._deployments: dict[Key, int] = {}
         self._models = {model.name: model for model in models}
+        self._loads = Loads(self._models, fleet, budget, keep_warm_s, wall)
+        self._loads.settle()
         for name in self._models:
-            self.show(name)
+            self._put(name)
 
     def known(self, name: str) -> Model:
         """A model. Raises ModelNotFound."""
@@ -55,8 +62,17 @@ class Catalogue:
         return self._view(self.known(name))
 
     def published(self, draft: Draft) -> Version | None:
-        """The version that a draft is already; None: it is new. Raises VersionExists."""
-        return rules.published(self._models.get(draft.name), draft)
+        """The version that a draft is already; None: it is new.
+
+        Raises:
+            VersionExists: the number is taken by other content.
+            MemoryBudgetExceeded: there is no room for it.
+        """
+        model = self._models.get(draft.name)
+        known = rules.published(model, draft)
+        if known is None:
+            self._loads.check(model, rules.publish(model, draft, self._wall(), "").model)
+        return known
 
     def alias_changes(self, name: str, alias: str) -> list[AliasChange]:
         """The changes of an alias (empty: all), the newest first, at most a thousand."""
@@ -75,7 +91,12 @@ class Catalogue:
     async def deploy(self, name: str, number: int, instances: int, device: str) -> ModelView:
         """See `placement.deploy`."""
         model = self.known(name)
-        return await self._apply(model, rules.Decision(placement.deploy(model, number, instances, device)))
+        after = placement.deploy(model, number, instances, device)
+        await self._apply(model, rules.Decision(after))
+        for deployed in [number] if number else [version.number for version in after.versions]:
+            self._deployments[name, deployed] = self._hub.revision
+            self._fleet.failures.forget((name, deployed))
+        return self.show(name)
 
     async def undeploy(self, name: str, number: int) -> ModelView:
         """See `placement.undeploy`."""
@@ -101,28 +122,45 @@ class Catalogue:
         model = self.known(name)
         return await self._apply(model, rules.delete_alias(model, alias, self._wall(), principal))
 
-    async def rollback_alias(self, name: str, alias: str, principal: str) -> tuple[ModelView, int, int]:
-        """Turn an alias (empty: `stable`) back; the model, what the alias means now, and what it meant until now."""
+    async def rollback_alias(
+        self, name: str, alias: str, principal: str, expected: int | None
+    ) -> tuple[ModelView, int, int]:
+        """Turn an alias (empty: `stable`) back; the model, what the alias means now, and what it meant until now.
+
+        `expected` as for `rules.set_alias`.
+        """
         alias = alias or STABLE
         target = rules.rollback_target(self.known(name), alias)
-        model, previous = await self.set_alias(name, alias, target, None, principal)
+        model, previous = await self.set_alias(name, alias, target, expected, principal)
         return model, target, previous
 
-    async def learn_signature(self, name: str, number: int, signature: Signature) -> None:
-        """Note what a version takes and gives, if that was not known."""
+    async def learn(self, name: str, number: int, signature: Signature | None, memory: int) -> None:
+        """Note what a version takes and gives, and how much memory, if that was not known.
+
+        Args:
+            name: the model.
+            number: the version.
+            signature: None: the worker does not say.
+            memory: bytes of the worker that has just loaded it; 0: it does not say.
+        """
         model = self.known(name)
         version = known_version(model, number)
-        if version.signature is None:
-            decision = rules.Decision(rules.with_version(model, replace(version, signature=signature)))
-            await self._apply(model, decision)
+        learned = replace(version, signature=version.signature or signature, memory=version.memory or memory)
+        if learned != version:
+            await self._apply(model, rules.Decision(rules.with_version(model, learned)))
 
     def show_due(self, now: float) -> None:
         """Tell what time alone has changed; `now` in unix seconds."""
-        for name in [name for name, due in self._due.items() if due <= now]:
-            self.show(name)
+        for name in {name for name, due in self._due.items() if due <= now} | self._loads.settle():
+            self._put(name)
 
     def show(self, name: str) -> ModelView:
-        """Tell followers a model as it is now, unless they know."""
+        """Tell followers a model as it is now, unless they know; and what that means for others."""
+        for other in self._loads.settle() - {name}:
+            self._put(other)
+        return self._put(name)
+
+    def _put(self, name: str) -> ModelView:
         model = self._models[name]
         due = placement.next_change(model, self._wall(), self._keep_warm_s)
         if due is None:
@@ -136,21 +174,29 @@ class Catalogue:
     async def _apply(self, before: Model | None, decision: rules.Decision) -> ModelView:
         after = decision.model
         if after != before:
+            self._loads.check(before, after)
             await self._store.save_model(before, after, decision.changes)
             self._models[after.name] = after
         return self.show(after.name)
 
     def _view(self, model: Model) -> ModelView:
-        now = self._wall()
-        desired = placement.desired_instances(model, now, self._keep_warm_s)
-        warm = placement.only_warm(model, now, self._keep_warm_s)
-        states = self._fleet.states(model.name)
+        desired, warm = self._loads.desired(model), self._loads.only_warm(model)
+        states, memory, failures = self._fleet.states(model.name), self._fleet.memory(), self._fleet.failures
 
         def view(version: Version) -> VersionView:
-            number = version.number
-            error = self._fleet.load_error(model.name, number)
-            state = version_state(desired[number], states.get(number, ()), error)
-            device = serving_policy.device(model, version)
-            return VersionView(version, desired[number], state, error, device, warm.get(number, 0.0))
+            number, key = version.number, (model.name, version.number)
+            wanted, waits = desired.get(number, 0), self._loads.waits(*key)
+            return VersionView(
+                version,
+                wanted,
+                version_state(wanted, states.get(number, ()), failures.error(key), waits=bool(waits)),
+                failures.error(key),
+                serving_policy.device(model, version),
+                warm.get(number, 0.0) if wanted else 0.0,
+                failures.last(key),
+                self._deployments.get(key, 0),
+                waits,
+                memory.get(key, version.memory),
+            )
 
         return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, model.settings)

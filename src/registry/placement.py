@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
 
 from ..errors import FailedPrecondition
+from .budget import Key, Rank, Wish
 from .drafts import device_violations, instance_violations
 from .names import known_version, refuse
 from .rules import with_version
@@ -81,16 +82,53 @@ def _all(model: Model, change: Callable[[Version], Version]) -> Model:
     return replace(model, versions=tuple(change(version) for version in model.versions))
 
 
-def desired_instances(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, int]:
-    """How many workers should hold each version.
+def wishes(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, Wish]:
+    """Which versions should be loaded, how often, and why.
 
     Args:
         model: with its policy.
         now: in unix seconds.
         keep_warm_s: for a model whose policy does not say it.
     """
-    by_rule = _named(model) | _warm_until(model, now, keep_warm_s).keys()
-    return {v.number: instances_of(model, v) if _is_wanted(v, by_rule) else 0 for v in model.versions}
+    left = {change.previous: change.time for change in model.changes}
+    by_rule = {number: Wish(Rank.SPARE, age=now - left[number]) for number in _warm_until(model, now, keep_warm_s)}
+    by_rule |= {number: Wish(Rank.CHOSEN) for number in chosen(model)}
+    by_rule |= {number: Wish(Rank.ALIASED) for number in model.aliases.values()}
+    yields = model.settings.serving.resource_preserving
+    found = {}
+    for order, version in enumerate(reversed(model.versions)):
+        wish = Wish(Rank.PINNED) if version.placement is Placement.PINNED else by_rule.get(version.number)
+        if wish is not None and version.placement is not Placement.UNDEPLOYED:
+            wish = replace(wish, instances=instances_of(model, version))
+            found[version.number] = replace(wish, yields=True, age=float(order)) if yields and wish.needed else wish
+    return found
+
+
+def memory_of(model: Model | None, number: int, reported: Mapping[Key, int]) -> int:
+    """Bytes that a worker of a version takes.
+
+    As it was seen, or else as the greatest of the model's other versions, or else what its files have.
+
+    Args:
+        model: None: there is none any longer.
+        number: of the version.
+        reported: what workers say of themselves now.
+    """
+    version = model.version(number) if model else None
+    if model is None or version is None:
+        return 0
+
+    def seen(version: Version) -> int:
+        return max(version.memory, reported.get((model.name, version.number), 0))
+
+    known = seen(version) or max(map(seen, model.versions))
+    return known or sum(file.size for file in version.manifest.files)
+
+
+def desired_instances(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, int]:
+    """How many workers should hold each version where there is room for all. See `wishes` for the arguments."""
+    wanted = wishes(model, now, keep_warm_s)
+    return {v.number: wanted[v.number].instances if v.number in wanted else 0 for v in model.versions}
 
 
 def only_warm(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, float]:
@@ -103,12 +141,6 @@ def only_warm(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dic
 def _named(model: Model) -> set[int]:
     """What the rule loads however long ago it was named."""
     return {*model.aliases.values(), *chosen(model)}
-
-
-def _is_wanted(version: Version, by_rule: Collection[int]) -> bool:
-    if version.placement is Placement.AUTO:
-        return version.number in by_rule
-    return version.placement is Placement.PINNED
 
 
 def next_change(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> float | None:

@@ -16,6 +16,7 @@ from .state import (
     Draft,
     FileEntry,
     Key,
+    LoadFailure,
     LoadReport,
     Manifest,
     ModelView,
@@ -135,7 +136,22 @@ def _version_to_message(view: VersionView) -> pb.VersionRecord:
         state=int(view.state),  # type: ignore[arg-type]
         load_error=view.load_error,
         warm_until=timestamp(view.warm_until) if view.warm_until else None,
+        last_failure=_failure_to_message(view.last_failure) if view.last_failure else None,
+        deployment=view.deployment,
+        waits=view.waits,
+        memory_bytes=view.memory,
     )
+
+
+def _failure_to_message(failure: LoadFailure) -> pb.LoadFailure:
+    next_ = timestamp(failure.next) if failure.next else None
+    return pb.LoadFailure(error=failure.error, tries=failure.tries, next=next_)
+
+
+def failure_from_message(message: pb.ReportLoadRequest) -> LoadFailure:
+    """As it is used inside."""
+    next_ = message.next.seconds + message.next.nanos / 1e9
+    return LoadFailure(message.error, max(message.tries, 0), next_)
 
 
 def worker_to_message(worker: Worker) -> pb.WorkerRecord:
@@ -160,6 +176,7 @@ def worker_to_message(worker: Worker) -> pb.WorkerRecord:
             batches=report.batches,
             failures=report.failures,
             padded_share=report.padded_share,
+            memory_bytes=report.memory,
         ),
     )
 
@@ -186,7 +203,8 @@ def worker_from_message(message: pb.WorkerRecord) -> Worker:
 
 def report_from_message(message: pb.LoadReport) -> LoadReport:
     """A worker's figures."""
-    return LoadReport(message.queued_rows, message.rows, message.batches, message.failures, message.padded_share)
+    counted = message.queued_rows, message.rows, message.batches, message.failures
+    return LoadReport(*counted, message.padded_share, message.memory_bytes)
 
 
 def key_to_message(key: Key) -> pb.KeyRecord:

@@ -10,17 +10,19 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from ..signature import Signature
+from .budget import Budget
 from .catalogue import Catalogue
 from .fleet import Fleet
 from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadReport, ModelView, ServingPolicy, Version, Worker
+from .state import AliasChange, Draft, Key, LoadFailure, LoadReport, ModelView, ServingPolicy, Version, Worker
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
 
+UNBOUNDED = Budget()
 REVISIONS_PER_RUN = 2**32
 """Revisions begin anew, and higher, with each run, so that they grow for ever without a write for each."""
 
@@ -34,6 +36,7 @@ class Registry:
         stored: what it held.
         lease_ttl_s: a worker that is silent for so long is gone.
         keep_warm_s: how long a version stays loaded after the last alias has left it.
+        budget: what all workers together may have.
         wall: unix seconds, for what people read and what must outlive the process.
         monotonic: seconds, for leases.
     """
@@ -46,6 +49,7 @@ class Registry:
         *,
         lease_ttl_s: float = TTL_S,
         keep_warm_s: float = KEEP_WARM_S,
+        budget: Budget = UNBOUNDED,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +61,7 @@ class Registry:
         self.fleet = Fleet(store, self.hub, Leases(lease_ttl_s))
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
-        self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, wall, stored.models)
+        self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, budget, wall, stored.models)
 
     # Models; see Catalogue
 
@@ -66,7 +70,7 @@ class Registry:
         return self._catalogue.view(name)
 
     def published(self, draft: Draft) -> Version | None:
-        """The version that a draft is already; None: it is new. Raises VersionExists."""
+        """See `Catalogue.published`."""
         return self._catalogue.published(draft)
 
     def alias_changes(self, name: str, alias: str) -> list[AliasChange]:
@@ -99,9 +103,11 @@ class Registry:
         """See `rules.delete_alias`."""
         return await self._turns.take(self._catalogue.delete_alias(name, alias, principal))
 
-    async def rollback_alias(self, name: str, alias: str, principal: str) -> tuple[ModelView, int, int]:
+    async def rollback_alias(
+        self, name: str, alias: str, principal: str, expected: int | None = None
+    ) -> tuple[ModelView, int, int]:
         """Turn an alias (empty: `stable`) back; the model, what the alias means now, and what it meant until now."""
-        return await self._turns.take(self._catalogue.rollback_alias(name, alias, principal))
+        return await self._turns.take(self._catalogue.rollback_alias(name, alias, principal, expected))
 
     # Keys
 
@@ -115,21 +121,20 @@ class Registry:
 
     # Workers
 
-    def report_load(self, worker: Worker, error: str) -> None:
+    def report_load(self, worker: Worker, failure: LoadFailure | None = None) -> None:
         """See `Fleet.report_load`."""
         known_version(self._catalogue.known(worker.name), worker.version)
-        self.fleet.report_load(worker, error, self._monotonic())
+        self.fleet.report_load(worker, failure, self._monotonic())
         self._catalogue.show(worker.name)
 
     async def register_worker(self, worker: Worker, signature: Signature | None) -> Worker:
-        """Give a lease, and note what the version takes and gives if that was not known; the worker with its epoch."""
+        """Give a lease, and note what is learned of the version; the worker with its epoch."""
         known_version(self._catalogue.known(worker.name), worker.version)
         self.fleet.check(worker)
         return await self._turns.take(self._register(worker, signature))
 
     async def _register(self, worker: Worker, signature: Signature | None) -> Worker:
-        if signature is not None:
-            await self._catalogue.learn_signature(worker.name, worker.version, signature)
+        await self._catalogue.learn(worker.name, worker.version, signature, worker.report.memory)
         registered = await self.fleet.register(worker, self._monotonic())
         self._catalogue.show(worker.name)  # without awaiting: followers hear of both together
         return registered
@@ -176,6 +181,7 @@ async def opened(
     *,
     lease_ttl_s: float = TTL_S,
     keep_warm_s: float = KEEP_WARM_S,
+    budget: Budget = UNBOUNDED,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Registry:
@@ -187,6 +193,7 @@ async def opened(
         await store.load(),
         lease_ttl_s=lease_ttl_s,
         keep_warm_s=keep_warm_s,
+        budget=budget,
         wall=wall,
         monotonic=monotonic,
     )

@@ -63,7 +63,10 @@ class RegistryServicer:
 
     async def rollback_alias(self, request: pb.RollbackAliasRequest, call: Call) -> pb.RollbackAliasResponse:
         """Turn an alias back."""
-        model, version, previous = await self._registry.rollback_alias(request.name, request.alias, _principal(call))
+        expected = request.expected_version if request.HasField("expected_version") else None
+        model, version, previous = await self._registry.rollback_alias(
+            request.name, request.alias, _principal(call), expected
+        )
         record = records.model_to_message(model)
         return pb.RollbackAliasResponse(model=record, version=version, previous_version=previous)
 
@@ -110,7 +113,8 @@ class RegistryServicer:
 
     async def report_load(self, request: pb.ReportLoadRequest, call: Call) -> pb.ReportLoadResponse:
         """Note how a load goes."""
-        self._registry.report_load(records.worker_from_message(request.worker), request.error)
+        failure = records.failure_from_message(request) if request.error or request.tries else None
+        self._registry.report_load(records.worker_from_message(request.worker), failure)
         return pb.ReportLoadResponse()
 
     async def register_worker(self, request: pb.RegisterWorkerRequest, call: Call) -> pb.RegisterWorkerResponse:

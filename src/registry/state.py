@@ -97,6 +97,8 @@ class Version:
     """0: as the model's policy says."""
     device: str = ""
     """Empty: as the model's policy says."""
+    memory: int = 0
+    """Bytes of the first worker that had loaded it; 0: not known."""
 
     @property
     def number(self) -> int:
@@ -175,6 +177,8 @@ class LoadReport:
     failures: int = 0
     padded_share: float = 0.0
     """Of the elements that went to the device, how many were filled in."""
+    memory: int = 0
+    """Resident bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,17 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A load that failed."""
+
+    error: str
+    tries: int = 0
+    """How many have failed in a row; 0: not known."""
+    next: float = 0.0
+    """When the next one begins, in unix seconds; 0: never, until the version is deployed again."""
+
+
+@dataclass(frozen=True, slots=True)
 class VersionView:
     """A version with what follows from the rules and the workers."""
 
@@ -220,6 +235,14 @@ class VersionView:
     device: str = "auto"
     warm_until: float = 0.0
     """In unix seconds: until then it is loaded only because an alias meant it; 0: for another reason, or not at all."""
+    last_failure: LoadFailure | None = None
+    """Since the last good load."""
+    deployment: int = 0
+    """Grows with every deployment."""
+    waits: str = ""
+    """Why it is not loaded although it should be; empty: it is, or should not."""
+    memory: int = 0
+    """Bytes of the greatest of its workers, or of the one that loaded it; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,10 @@ class VersionRecord(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     LOAD_ERROR_FIELD_NUMBER: _builtins.int
     WARM_UNTIL_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    WAITS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     placement: Global___Placement.ValueType
     """Pinned, undeployed or by the rule."""
     desired_instances: _builtins.int
@@ -75,6 +79,12 @@ class VersionRecord(_message.Message):
     """Where it is in its life."""
     load_error: _builtins.str
     """Why the last load failed. Empty: it did not."""
+    deployment: _builtins.int
+    """Grows with every Deploy of it: whoever gave it up after too many failures tries again."""
+    waits: _builtins.str
+    """Why it is not loaded although it should be, for a person: the memory budget has no room for it yet."""
+    memory_bytes: _builtins.int
+    """The resident memory of the greatest of its workers, or of the one that loaded it last, in bytes. 0: not known."""
     @_builtins.property
     def manifest(self) -> _model_pb2.Manifest:
         """What was published."""
@@ -87,6 +97,10 @@ class VersionRecord(_message.Message):
     def warm_until(self) -> _timestamp_pb2.Timestamp:
         """It is loaded only because an alias meant it until lately; until then. Unset: for another reason, or not at all."""
 
+    @_builtins.property
+    def last_failure(self) -> Global___LoadFailure:
+        """The last load that failed. It stays here while another is tried, until one goes well."""
+
     def __init__(
         self,
         *,
@@ -98,14 +112,50 @@ class VersionRecord(_message.Message):
         state: _model_pb2.ModelState.ValueType = ...,
         load_error: _builtins.str = ...,
         warm_until: _timestamp_pb2.Timestamp | None = ...,
+        last_failure: Global___LoadFailure | None = ...,
+        deployment: _builtins.int = ...,
+        waits: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "signature", b"signature", "warm_until", b"warm_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_failure", b"last_failure", "manifest", b"manifest", "signature", b"signature", "warm_until", b"warm_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_instances", b"desired_instances", "device", b"device", "load_error", b"load_error", "manifest", b"manifest", "placement", b"placement", "signature", b"signature", "state", b"state", "warm_until", b"warm_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "desired_instances", b"desired_instances", "device", b"device", "last_failure", b"last_failure", "load_error", b"load_error", "manifest", b"manifest", "memory_bytes", b"memory_bytes", "placement", b"placement", "signature", b"signature", "state", b"state", "waits", b"waits", "warm_until", b"warm_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionRecord: _TypeAlias = VersionRecord  # noqa: Y015
+
+@_typing.final
+class LoadFailure(_message.Message):
+    """A load that failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """Why, for a person."""
+    tries: _builtins.int
+    """How many have failed in a row. 0: not known."""
+    @_builtins.property
+    def next(self) -> _timestamp_pb2.Timestamp:
+        """When the next one begins. Unset: there is none until the version is deployed again."""
+
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        tries: _builtins.int = ...,
+        next: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next", b"next", "tries", b"tries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadFailure: _TypeAlias = LoadFailure  # noqa: Y015
 
 @_typing.final
 class ModelSettings(_message.Message):
@@ -304,6 +354,7 @@ class LoadReport(_message.Message):
     BATCHES_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     PADDED_SHARE_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     queued_rows: _builtins.int
     """Rows that wait."""
     rows: _builtins.int
@@ -314,6 +365,8 @@ class LoadReport(_message.Message):
     """Requests refused, expired or failed since the worker began."""
     padded_share: _builtins.float
     """Of the elements that went to the device since the worker began, the share that was filled in."""
+    memory_bytes: _builtins.int
+    """Resident memory, in bytes."""
     def __init__(
         self,
         *,
@@ -322,10 +375,11 @@ class LoadReport(_message.Message):
         batches: _builtins.int = ...,
         failures: _builtins.int = ...,
         padded_share: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failures", b"failures", "padded_share", b"padded_share", "queued_rows", b"queued_rows", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failures", b"failures", "memory_bytes", b"memory_bytes", "padded_share", b"padded_share", "queued_rows", b"queued_rows", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -819,21 +873,27 @@ class RollbackAliasRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model."""
     alias: _builtins.str
     """Empty: `stable`."""
+    expected_version: _builtins.int
+    """If set, the alias must mean this version now (0: must not exist), else ABORTED, CONFLICT."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         alias: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "expected_version", b"expected_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___RollbackAliasRequest: _TypeAlias = RollbackAliasRequest  # noqa: Y015
 
@@ -1328,21 +1388,31 @@ class ReportLoadRequest(_message.Message):
 
     WORKER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     error: _builtins.str
-    """Why the load failed, for a person. Empty: it goes on."""
+    """Why the load failed, for a person. Empty: it goes on; or, with `tries`, the worker has said it itself."""
+    tries: _builtins.int
+    """How many loads of the version have failed in a row, as its supervisor counts. 0: not said."""
     @_builtins.property
     def worker(self) -> Global___WorkerRecord:
-        """State LOADING, or END together with `error`."""
+        """State LOADING, or END together with `error` or `tries`."""
+
+    @_builtins.property
+    def next(self) -> _timestamp_pb2.Timestamp:
+        """When the next one begins. Unset: there is none until the version is deployed again."""
 
     def __init__(
         self,
         *,
         worker: Global___WorkerRecord | None = ...,
         error: _builtins.str = ...,
+        tries: _builtins.int = ...,
+        next: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next", b"next", "tries", b"tries", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,9 +13,9 @@ import pytest
 
 import penstock
 from penstock.client import ModelStatus
-from penstock.testing import Server, running
+from penstock.testing import CommandFailed, Server, running
 
-from .conftest import write_scale
+from .conftest import load_on, write_scale
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -78,3 +79,55 @@ def test_a_rollback_is_instant_while_the_version_is_warm_and_else_says_that_it_l
     until(server, lambda model: states(model) == {1: "END", 2: "AVAILABLE"})
     assert complaint(server, "rollback", "scale") == "version 1 of scale is not loaded: loading it first\n"
     assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 1
+
+
+BROKEN = """
+from penstock import Servable, TensorSpec
+
+class Scale(Servable):
+    inputs = {"x": TensorSpec("FP32", ["batch", 4])}
+    outputs = {"y": TensorSpec("FP32", ["batch", 4])}
+
+    def load(self):
+        FAIL
+
+    def predict(self, x):
+        return {"y": x}
+"""
+
+
+@pytest.mark.parametrize("how", ["raise ValueError('no weights here')", "import os; os._exit(7)"])
+async def test_a_version_that_does_not_load_is_tried_again_with_its_reason_while_the_old_one_answers(
+    server: Server, tmp_path: Path, how: str
+) -> None:
+    publish(server, tmp_path, 2)
+    (tmp_path / "broken.py").write_text(BROKEN.replace("FAIL", how))
+    reason = "no weights here" if "raise" in how else "its worker ended with status 7 while loading"
+    async with load_on(server, callers=4) as load:
+        source = f"{tmp_path / 'broken.py'}:Scale"
+        with pytest.raises(CommandFailed, match=reason):
+            await asyncio.to_thread(server.command, "publish", "scale", source, "--alias", "stable")
+        tried = f"{reason}; 2 loads in a row have failed, the next begins at "
+        await asyncio.to_thread(until, server, lambda model: tried in model.versions[0].reason)
+        await load.more(100)
+    assert (load.failures, load.wrong) == ([], 0)
+    assert server.command("status", "scale")[0]["aliases"] == {"stable": 1}
+
+
+def test_without_room_for_two_a_version_is_refused_or_takes_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_MAX_LOADED", "1")
+    with running(tmp_path / "data") as server:
+        publish(server, tmp_path, 1)
+        with pytest.raises(CommandFailed, match=r"MEMORY_BUDGET_EXCEEDED.*2 versions would be loaded"):
+            publish(server, tmp_path, 2)
+        server.command("policy", "scale", "--resource-preserving")
+        assert publish(server, tmp_path, 2)["version"] == 2  # stored: what callers get has not changed
+        assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 1
+        said = complaint(server, "alias", "scale", "stable", "2")
+        assert "version 2 of scale: it waits until scale:1 is unloaded" in said
+        assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 2
+        status = server.command("status", "scale")[0]["versions"]
+        assert [len(version["instances"]) for version in status] == [1, 0]
+        assert "scale:1 is not loaded: the memory budget has no room" in server.log()

@@ -38,6 +38,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             model TEXT PRIMARY KEY,
             settings BLOB NOT NULL) STRICT -- penstock.v1.ModelSettings""",
     ),
+    ("ALTER TABLE versions ADD COLUMN memory INTEGER NOT NULL DEFAULT 0",),
 )
 
 

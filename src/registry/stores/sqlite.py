@@ -125,7 +125,7 @@ class Tables:
         """As the store's."""
         models: dict[str, Model] = {}
         for name, *row in self._db.execute(
-            "SELECT model, manifest, signature, placement, instances, device FROM versions ORDER BY seq"
+            "SELECT model, manifest, signature, placement, instances, device, memory FROM versions ORDER BY seq"
         ):
             model = models.get(name) or Model(name)
             models[name] = replace(model, versions=(*model.versions, _version(*row)))
@@ -205,11 +205,12 @@ class Tables:
 def _save_version(db: sqlite3.Connection, version: Version) -> None:
     manifest = version.manifest
     signature = signature_to_message(version.signature).SerializeToString() if version.signature else None
-    placed = (int(version.placement), version.instances, version.device)
+    placed = (int(version.placement), version.instances, version.device, version.memory)
     db.execute(
-        "INSERT INTO versions (model, version, manifest, signature, placement, instances, device)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, version) DO UPDATE SET signature = excluded.signature,"
-        " placement = excluded.placement, instances = excluded.instances, device = excluded.device",
+        "INSERT INTO versions (model, version, manifest, signature, placement, instances, device, memory)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, version) DO UPDATE SET signature = excluded.signature,"
+        " placement = excluded.placement, instances = excluded.instances, device = excluded.device,"
+        " memory = excluded.memory",
         (
             manifest.name,
             manifest.version,
@@ -220,13 +221,16 @@ def _save_version(db: sqlite3.Connection, version: Version) -> None:
     )
 
 
-def _version(manifest: bytes, signature: bytes | None, placement: int, instances: int, device: str) -> Version:
+def _version(
+    manifest: bytes, signature: bytes | None, placement: int, instances: int, device: str, memory: int
+) -> Version:
     return Version(
         records.manifest_from_message(model_pb2.Manifest.FromString(manifest)),
         signature_from_message(model_pb2.Signature.FromString(signature)) if signature is not None else None,
         Placement(placement),
         instances,
         device,
+        memory,
     )
 
 

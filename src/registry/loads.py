@@ -1,0 +1,98 @@
+"""What may be loaded now, of all models together: what the models wish, what the fleet has, and a bound.
+
+Without a bound every wish is granted, and a change of one model costs nothing for the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from . import placement
+from .budget import Allotment, Budget, Held, Key, Wish, allot, check_room
+from .fleet import Fleet
+from .state import Model
+
+log = logging.getLogger("penstock.registry")
+
+
+class Loads:
+    """Decides again whenever something has changed. Belongs to the catalogue.
+
+    Args:
+        models: by name; the catalogue's own, which changes.
+        fleet: which workers there are.
+        budget: the bound.
+        keep_warm_s: how long a version stays loaded after the last alias has left it, where its model does not say so.
+        wall: unix seconds.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        fleet: Fleet,
+        budget: Budget,
+        keep_warm_s: float,
+        wall: Callable[[], float],
+    ) -> None:
+        self._models = models
+        self._fleet = fleet
+        self._budget = budget
+        self._keep_warm_s = keep_warm_s
+        self._wall = wall
+        self._allotment = Allotment(set(), {})
+
+    def desired(self, model: Model) -> dict[int, int]:
+        """How many workers should hold each version now; those that are not named: none."""
+        wishes = placement.wishes(model, self._wall(), self._keep_warm_s)
+        granted = self._allotment.granted
+        bounded = self._budget.bounded
+        return {n: wish.instances for n, wish in wishes.items() if not bounded or (model.name, n) in granted}
+
+    def waits(self, name: str, number: int) -> str:
+        """Why a version is not loaded although it should be; empty: it is, or should not."""
+        return self._allotment.waits.get((name, number), "")
+
+    def only_warm(self, model: Model) -> dict[int, float]:
+        """See `placement.only_warm`."""
+        return placement.only_warm(model, self._wall(), self._keep_warm_s)
+
+    def settle(self) -> set[str]:
+        """Decide anew; the models for which that makes a difference."""
+        if not self._budget.bounded:
+            return set()
+        held, wishes = self._fleet.held(), self._wishes(self._models)
+        before, failures = self._allotment, self._fleet.failures
+        begun = {key for key in before.granted if not failures.error(key)}
+        after = allot(wishes, held, self._needs(wishes, held), self._budget, begun)
+        self._allotment = after
+        for key, why in after.waits.items():
+            if before.waits.get(key) != why:
+                log.warning("%s:%d is not loaded: %s", *key, why)
+        told_before, told_after = set(before.waits.items()), set(after.waits.items())
+        changed = (before.granted ^ after.granted) | {key for key, _ in told_before ^ told_after}
+        return {name for name, _ in changed}
+
+    def check(self, before: Model | None, after: Model) -> None:
+        """Refuse a change of a model for which there is no room. Raises MemoryBudgetExceeded."""
+        if not self._budget.bounded:
+            return
+        others = self._wishes({name: model for name, model in self._models.items() if name != after.name})
+        now, then = (self._wishes({after.name: model} if model else {}) for model in (before, after))
+        needs = self._needs({**others, **now, **then}, {}, {after.name: after})
+        check_room(after.name, others, now, then, needs, self._budget)
+
+    def _wishes(self, models: Mapping[str, Model]) -> dict[Key, Wish]:
+        now = self._wall()
+        return {
+            (name, number): wish
+            for name, model in models.items()
+            for number, wish in placement.wishes(model, now, self._keep_warm_s).items()
+        }
+
+    def _needs(
+        self, wishes: Mapping[Key, Wish], held: Mapping[Key, Held], changed: Mapping[str, Model] | None = None
+    ) -> dict[Key, int]:
+        """Bytes of one worker of each version."""
+        reported, models = self._fleet.memory(), {**self._models, **(changed or {})}
+        return {key: placement.memory_of(models.get(key[0]), key[1], reported) for key in wishes.keys() | held.keys()}

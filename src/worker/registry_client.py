@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,7 +11,7 @@ import grpc.aio
 from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
-from ..errors import ModelNotFound, Unavailable
+from ..errors import ModelNotFound
 from ..rpc.channel import connect
 from ..rpc.errors import from_rpc_error
 from ..rpc.messages import signature_to_message
@@ -21,9 +19,6 @@ from ..signature import Signature
 
 _TIMEOUT = 5.0
 """Seconds for one call: the registry answers from memory."""
-_RETRY = 0.5
-
-log = logging.getLogger("penstock.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +42,11 @@ class RegistryClient:
         await self._channel.close()
 
     async def version(self, name: str, version: int) -> pb.VersionRecord:
-        """What the registry holds of a version. Waits for one that cannot be reached: that is no fault of the version.
+        """What the registry holds of a version.
 
         Raises:
             ModelNotFound: it holds none.
         """
-        while True:
-            try:
-                return await self._version(name, version)
-            except Unavailable as error:
-                log.warning("cannot ask the registry what to load: %s", error)
-                await asyncio.sleep(_RETRY)
-
-    async def _version(self, name: str, version: int) -> pb.VersionRecord:
         call = self._stub.Watch(pb.WatchRequest(), metadata=self._metadata)
         try:
             snapshot = await call.read()

@@ -40,8 +40,8 @@ def control(address: str | None, api_key: str | None) -> Iterator[Control]:
 
 def model_record(registry: Control, name: str) -> pb.ModelRecord:
     """A model as the registry knows it now: gateways hear of changes a moment later."""
-    request = pb.SetPolicyRequest(name=name)  # changes nothing
-    return registry.stub.SetPolicy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+    request = pb.GetModelRequest(name=name)
+    return registry.stub.GetModel(request, timeout=TIMEOUT, metadata=registry.metadata).model
 
 
 def version_record(model: pb.ModelRecord, version: int) -> pb.VersionRecord:

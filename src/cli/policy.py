@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from penstock.v1 import registry_pb2 as pb
 
-from .control import TIMEOUT, control
+from .control import TIMEOUT, control, model_record
 from .options import Address, ApiKey, Format, Output
 from .output import print_json, print_rows
 
@@ -43,7 +43,7 @@ def policy(
     api_key: ApiKey = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Say which versions are loaded besides those that an alias means; without options: show it."""
+    """Say which versions are loaded besides those that an alias means; without options: show the policy."""
     asked = pb.ServingPolicy(instances=instances or 0, device=device or "")
     asked.resource_preserving = bool(resource_preserving)
     if keep_warm is not None and keep_warm != -1:
@@ -60,8 +60,11 @@ def policy(
     }
     mask = FieldMask(paths=[field for field, value in given.items() if value is not None])
     with control(address, api_key) as registry:
-        request = pb.SetPolicyRequest(name=name, policy=asked, update_mask=mask)
-        model = registry.stub.SetPolicy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+        if mask.paths:
+            request = pb.SetPolicyRequest(name=name, policy=asked, update_mask=mask)
+            model = registry.stub.SetPolicy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+        else:
+            model = model_record(registry, name)
     _print(model, output)
 
 

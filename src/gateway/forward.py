@@ -27,7 +27,9 @@ FORWARDED = (
     "CreateKey",
     "ListKeys",
     "RevokeKey",
+    "GetModel",
     "SetPolicy",
+    "ListAudit",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 

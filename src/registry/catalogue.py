@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ..signature import Signature
-from . import placement, rules, serving_policy
+from . import audit, placement, rules, serving_policy
 from .budget import Budget, Key
+from .differences import differences
 from .fleet import Fleet
 from .lifecycle import version_state
 from .loads import Loads
@@ -175,7 +176,8 @@ class Catalogue:
         after = decision.model
         if after != before:
             self._loads.check(before, after)
-            await self._store.save_model(before, after, decision.changes)
+            line = audit.line(after.name, differences(before, after))
+            await self._store.save_model(before, after, decision.changes, line)
             self._models[after.name] = after
         return self.show(after.name)
 

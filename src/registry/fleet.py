@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import InvalidArgument, NotFound, StorageFull, Unavailable, Violation
+from . import audit
 from .budget import Held, Key
 from .leases import Leases
 from .load_failures import LoadFailures
@@ -148,7 +149,7 @@ class Fleet:
             text = f"there is no worker {quoted(worker_id)} with a lease; `penstock status` lists those there are"
             raise NotFound(text, resource=("worker", quoted(worker_id)))
         worker = replace(worker, state=State.UNLOADING)
-        await self._store.save_worker(worker)
+        await self._store.save_worker(worker, audit.line(worker.name, f"worker {worker_id} drains"))
         self._leases.drain(worker_id)
         self._put(worker)
         return (worker,)

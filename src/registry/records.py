@@ -12,6 +12,7 @@ from ..servable import Padding
 from .serving_records import serving_from_message, serving_to_message
 from .state import (
     AliasChange,
+    Audit,
     Batching,
     Draft,
     FileEntry,
@@ -211,6 +212,20 @@ def key_to_message(key: Key) -> pb.KeyRecord:
     """Without the secret, which nobody has any more."""
     return pb.KeyRecord(
         key_id=key.key_id, name=key.name, scopes=key.scopes, sha256=key.sha256, created=timestamp(key.created)
+    )
+
+
+def audit_to_message(audit: Audit) -> pb.AuditEntry:
+    """One line of the log."""
+    return pb.AuditEntry(
+        id=audit.id,
+        time=timestamp(audit.time),
+        principal=audit.principal,
+        action=audit.action,
+        subject=audit.subject,
+        change=audit.change,
+        outcome=audit.outcome,
+        request_id=audit.request_id,
     )
 
 

@@ -17,7 +17,7 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadFailure, LoadReport, ModelView, ServingPolicy, Version, Worker
+from .state import AliasChange, Audit, Draft, Key, LoadFailure, LoadReport, ModelView, ServingPolicy, Version, Worker
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
@@ -53,6 +53,7 @@ class Registry:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._store = store
         self._wall = wall
         self._monotonic = monotonic
         self._ticked = monotonic()
@@ -118,6 +119,16 @@ class Registry:
     async def revoke_key(self, key_id: str) -> None:
         """See `Keyring.revoke`."""
         await self._turns.take(self.keyring.revoke(key_id))
+
+    # The log of control calls; see `audit`
+
+    async def note(self, audit: Audit) -> None:
+        """Add a line, of a call that changed nothing."""
+        await self._turns.take(self._store.save_audit(audit))
+
+    async def audit(self, subject: str, since: float, before_id: int, limit: int) -> list[Audit]:
+        """See `Store.list_audit`."""
+        return await self._turns.take(self._store.list_audit(subject, since, before_id, limit))
 
     # Workers
 

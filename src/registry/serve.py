@@ -21,6 +21,7 @@ from ..rpc.lifecycle import Stop, tell_parent, unless_forced
 from ..rpc.ports import is_loopback
 from ..rpc.server import bind, build
 from .artifacts import Artifacts
+from .audited_servicer import AuditedServicer
 from .budget import Budget
 from .gate import ensure_admin_key, key_gate
 from .leases import TTL_S
@@ -93,7 +94,7 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
             await ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
         health = Health()
-        services = [(SERVICE, RegistryServicer(registry, artifacts))]
+        services = [(SERVICE, AuditedServicer(RegistryServicer(registry, artifacts), registry))]
         server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
         await stack.enter_async_context(_serving(server, health, registry, config, stop))
         await stack.enter_async_context(_ticking(registry))

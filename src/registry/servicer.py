@@ -15,15 +15,15 @@ from ..rpc.messages import signature_from_message
 from ..signature import Signature
 from . import records
 from .artifacts import Artifacts
+from .audit import principal_of as _principal
 from .publishing import Publishing, Requests
 from .registry import Registry
 from .serving_records import serving_from_message
 from .state import Key, ModelView, Worker
 from .watch import Kind, Update
 
+AUDIT_PAGE, MAX_AUDIT_PAGE = 100, 1000
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"]
-PRINCIPAL_KEY = "x-penstock-principal"
-"""The header in which gateways, which call with their own key, say for whom they call."""
 
 
 class RegistryServicer:
@@ -94,6 +94,20 @@ class RegistryServicer:
         await self._registry.revoke_key(request.key_id)
         return pb.RevokeKeyResponse()
 
+    async def get_model(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
+        """A model as it is now."""
+        return pb.GetModelResponse(model=records.model_to_message(self._registry.model(request.name)))
+
+    async def list_audit(self, request: pb.ListAuditRequest, call: Call) -> pb.ListAuditResponse:
+        """Who changed what."""
+        if request.page_size < 0 or request.before_id < 0:
+            text = "page_size and before_id are at least 0"
+            raise InvalidArgument(text, violations=[Violation("page_size", text)])
+        since = request.since.seconds + request.since.nanos / 1e9
+        size = min(request.page_size or AUDIT_PAGE, MAX_AUDIT_PAGE)
+        found = await self._registry.audit(request.subject, since, request.before_id, size)
+        return pb.ListAuditResponse(entries=map(records.audit_to_message, found))
+
     async def set_policy(self, request: pb.SetPolicyRequest, call: Call) -> pb.SetPolicyResponse:
         """Say which versions are loaded, how often, where and for how long."""
         policy = serving_from_message(request.policy)
@@ -138,12 +152,6 @@ class RegistryServicer:
         ttl = Duration()
         ttl.FromMilliseconds(round(self._registry.fleet.ttl_s * 1000))
         return ttl
-
-
-def _principal(call: Call) -> str:
-    """Who is to stand in the history."""
-    given = call.text(PRINCIPAL_KEY)
-    return given if 1 <= len(given) <= 128 and given.isprintable() else call.principal.name
 
 
 def _signature(message: model_pb2.Signature) -> Signature:

@@ -212,6 +212,30 @@ class Key:
     created: float
 
 
+DONE, UNCHANGED = "DONE", "UNCHANGED"
+"""Outcomes of calls that were not refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One call that changed something, or should have: a line of the log."""
+
+    time: float
+    """Unix seconds."""
+    principal: str
+    action: str
+    """The method."""
+    subject: str
+    """The model, the owner or the id of the key, or the worker."""
+    change: str
+    """What is different now, for a person; of a call that was refused, why."""
+    outcome: str
+    """DONE, UNCHANGED, or the reason of the error."""
+    request_id: str = ""
+    id: int = 0
+    """Given by the store: greater than that of every earlier line."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
     """A load that failed."""

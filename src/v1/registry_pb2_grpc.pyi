@@ -59,8 +59,12 @@ class RegistryServiceStub:
     """All keys, without secrets."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]
     """Makes a key useless, within a second while the registry is reachable."""
+    GetModel: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetModelRequest, _registry_pb2.GetModelResponse]
+    """A model as the registry knows it now; gateways hear of changes a moment later."""
     SetPolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetPolicyRequest, _registry_pb2.SetPolicyResponse]
-    """Says which versions of a model are loaded, how often, where and for how long; or how it is, if nothing is to change."""
+    """Says which versions of a model are loaded, how often, where and for how long."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]
+    """Who changed what, or tried to; the newest first."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _grpc.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]
@@ -105,8 +109,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """All keys, without secrets."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Makes a key useless, within a second while the registry is reachable."""
+    GetModel: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetModelRequest, _registry_pb2.GetModelResponse]  # type: ignore[assignment]
+    """A model as the registry knows it now; gateways hear of changes a moment later."""
     SetPolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetPolicyRequest, _registry_pb2.SetPolicyResponse]  # type: ignore[assignment]
-    """Says which versions of a model are loaded, how often, where and for how long; or how it is, if nothing is to change."""
+    """Says which versions of a model are loaded, how often, where and for how long."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """Who changed what, or tried to; the newest first."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _aio.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]  # type: ignore[assignment]
@@ -216,12 +224,28 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a key useless, within a second while the registry is reachable."""
 
     @_abc_1.abstractmethod
+    def GetModel(
+        self,
+        request: _registry_pb2.GetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.GetModelResponse, _abc.Awaitable[_registry_pb2.GetModelResponse]]:
+        """A model as the registry knows it now; gateways hear of changes a moment later."""
+
+    @_abc_1.abstractmethod
     def SetPolicy(
         self,
         request: _registry_pb2.SetPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.SetPolicyResponse, _abc.Awaitable[_registry_pb2.SetPolicyResponse]]:
-        """Says which versions of a model are loaded, how often, where and for how long; or how it is, if nothing is to change."""
+        """Says which versions of a model are loaded, how often, where and for how long."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _registry_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListAuditResponse, _abc.Awaitable[_registry_pb2.ListAuditResponse]]:
+        """Who changed what, or tried to; the newest first."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -64,6 +64,9 @@ def test_a_policy_decides_which_versions_are_loaded_and_how_often(server: Server
     server.command("deploy", "scale", "--instances", "2")
     until(server, lambda model: [len(v.instances) for v in model.versions] == [0, 0, 0, 2])
     assert server.command("policy", "scale") == shown | {"instances": 2}
+    log = [(entry["action"], entry["outcome"]) for entry in server.command("audit", "scale", "--since", "1h")]
+    assert log[:2] == [("Deploy", "DONE"), ("Publish", "DONE")]
+    assert ("SetPolicy", "DONE") in log
 
 
 def test_a_rollback_is_instant_while_the_version_is_warm_and_else_says_that_it_loads_first(

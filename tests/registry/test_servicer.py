@@ -57,7 +57,7 @@ async def test_a_model_from_its_publication_to_its_end(stub: Stub) -> None:
         assert {v.state for v in seen.models[0].versions} == {model_pb2.MODEL_STATE_END}
 
 
-async def test_a_policy_is_set_field_by_field_and_read_without_one(stub: Stub) -> None:
+async def test_a_policy_is_set_field_by_field_and_read(stub: Stub) -> None:
     await publish(stub)
     await publish(stub, b"better")
     policy = pb.ServingPolicy(instances=3, device="cpu")
@@ -67,7 +67,7 @@ async def test_a_policy_is_set_field_by_field_and_read_without_one(stub: Stub) -
     model = (await ask(stub.SetPolicy(request))).model
     assert [v.desired_instances for v in model.versions] == [3, 3]
     assert (model.settings.serving.device, model.versions[0].device) == ("", "auto")
-    assert (await ask(stub.SetPolicy(pb.SetPolicyRequest(name="digits")))).model == model
+    assert (await ask(stub.GetModel(pb.GetModelRequest(name="digits")))).model == model
     request.update_mask.paths.append("nothing")
     with pytest.raises(errors.InvalidArgument):
         await ask(stub.SetPolicy(request))

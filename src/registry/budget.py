@@ -27,7 +27,7 @@ class Rank(IntEnum):
     CHOSEN = 3
     """The model's policy names it."""
     SPARE = 4
-    """It is there to be quick: it is kept warm."""
+    """It is there to be quick: it is kept warm, or is loaded on demand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Catalogue:
         keep_warm_s: how long a version stays loaded after the last alias has left it.
         budget: what all workers together may have.
         wall: unix seconds.
+        monotonic: seconds.
         models: those that the store held at start.
     """
 
@@ -39,17 +40,17 @@ class Catalogue:
         keep_warm_s: float,
         budget: Budget,
         wall: Callable[[], float],
+        monotonic: Callable[[], float],
         models: Iterable[Model],
     ) -> None:
         self._store = store
         self._hub = hub
         self._fleet = fleet
-        self._keep_warm_s = keep_warm_s
         self._wall = wall
         self._due: dict[str, float] = {}
         self._deployments: dict[Key, int] = {}
         self._models = {model.name: model for model in models}
-        self._loads = Loads(self._models, fleet, budget, keep_warm_s, wall)
+        self._loads = Loads(self._models, fleet, budget, keep_warm_s, wall, monotonic)
         self._loads.settle()
         for name in self._models:
             self._put(name)
@@ -67,11 +68,13 @@ class Catalogue:
 
         Raises:
             VersionExists: the number is taken by other content.
+            InvalidArgument: the policy for a new model cannot be like this.
             MemoryBudgetExceeded: there is no room for it.
         """
         model = self._models.get(draft.name)
         known = rules.published(model, draft)
         if known is None:
+            serving_policy.check_policy(draft.serving)
             self._loads.check(model, rules.publish(model, draft, self._wall(), "").model)
         return known
 
@@ -108,6 +111,14 @@ class Catalogue:
         """See `serving_policy.with_policy`."""
         model = self.known(name)
         return await self._apply(model, rules.Decision(serving_policy.with_policy(model, policy, fields)))
+
+    def use(self, key: Key, ago: float, *, waiting: bool) -> None:
+        """See `Loads.use`; what does not exist is passed over."""
+        model = self._models.get(key[0])
+        if model and key[1] in placement.on_demand(model):
+            self._loads.use(key, ago, waiting=waiting)
+            if waiting:
+                self.show(model.name)
 
     async def set_alias(
         self, name: str, alias: str, number: int, expected: int | None, principal: str
@@ -146,6 +157,7 @@ class Catalogue:
         """
         model = self.known(name)
         version = known_version(model, number)
+        self._loads.loaded((name, number))
         learned = replace(version, signature=version.signature or signature, memory=version.memory or memory)
         if learned != version:
             await self._apply(model, rules.Decision(rules.with_version(model, learned)))
@@ -163,7 +175,7 @@ class Catalogue:
 
     def _put(self, name: str) -> ModelView:
         model = self._models[name]
-        due = placement.next_change(model, self._wall(), self._keep_warm_s)
+        due = self._loads.next_change(model)
         if due is None:
             self._due.pop(name, None)
         else:
@@ -179,11 +191,14 @@ class Catalogue:
             line = audit.line(after.name, differences(before, after))
             await self._store.save_model(before, after, decision.changes, line)
             self._models[after.name] = after
+            for number in self._fleet.states(after.name):  # loaded for another reason until now, perhaps: it has its
+                self._loads.loaded((after.name, number))  # time to be used before it is idle
         return self.show(after.name)
 
     def _view(self, model: Model) -> ModelView:
         desired, warm = self._loads.desired(model), self._loads.only_warm(model)
         states, memory, failures = self._fleet.states(model.name), self._fleet.memory(), self._fleet.failures
+        on_demand = placement.on_demand(model)
 
         def view(version: Version) -> VersionView:
             number, key = version.number, (model.name, version.number)
@@ -199,6 +214,7 @@ class Catalogue:
                 self._deployments.get(key, 0),
                 waits,
                 memory.get(key, version.memory),
+                number in on_demand,
             )
 
         return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, model.settings)

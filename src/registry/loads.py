@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from . import placement
-from .budget import Allotment, Budget, Held, Key, Wish, allot, check_room
+from . import placement, serving_policy
+from .budget import NO_ROOM, Allotment, Budget, Held, Key, Wish, allot, check_room
+from .demand import Demand
 from .fleet import Fleet
 from .state import Model
 
@@ -25,6 +26,7 @@ class Loads:
         budget: the bound.
         keep_warm_s: how long a version stays loaded after the last alias has left it, where its model does not say so.
         wall: unix seconds.
+        monotonic: seconds, for uses.
     """
 
     def __init__(
@@ -34,20 +36,47 @@ class Loads:
         budget: Budget,
         keep_warm_s: float,
         wall: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._models = models
         self._fleet = fleet
         self._budget = budget
         self._keep_warm_s = keep_warm_s
         self._wall = wall
+        self._monotonic = monotonic
         self._allotment = Allotment(set(), {})
+        self._demand = Demand()
+        for key in fleet.held():  # who used them is not known any more: they are given the benefit of the doubt
+            self.loaded(key)
 
     def desired(self, model: Model) -> dict[int, int]:
         """How many workers should hold each version now; those that are not named: none."""
-        wishes = placement.wishes(model, self._wall(), self._keep_warm_s)
+        wishes = self._wishes_of(model)
         granted = self._allotment.granted
         bounded = self._budget.bounded
         return {n: wish.instances for n, wish in wishes.items() if not bounded or (model.name, n) in granted}
+
+    def next_change(self, model: Model) -> float | None:
+        """See `placement.next_change`."""
+        return placement.next_change(model, self._wall(), self._keep_warm_s, self._ages(model))
+
+    def loaded(self, key: Key) -> None:
+        """A worker holds it, for whatever reason: that counts as a use."""
+        self._demand.wake(key, self._monotonic())
+
+    def use(self, key: Key, ago: float, *, waiting: bool) -> None:
+        """A gateway says that a version was asked for.
+
+        Args:
+            key: which.
+            ago: seconds since the last time.
+            waiting: requests wait for it.
+        """
+        now = self._monotonic()
+        if waiting:
+            self._demand.asked(key, now)
+        else:
+            self._demand.used(key, now - ago)
 
     def waits(self, name: str, number: int) -> str:
         """Why a version is not loaded although it should be; empty: it is, or should not."""
@@ -65,6 +94,7 @@ class Loads:
         before, failures = self._allotment, self._fleet.failures
         begun = {key for key in before.granted if not failures.error(key)}
         after = allot(wishes, held, self._needs(wishes, held), self._budget, begun)
+        self._put_to_sleep(after, wishes)
         self._allotment = after
         for key, why in after.waits.items():
             if before.waits.get(key) != why:
@@ -72,6 +102,15 @@ class Loads:
         told_before, told_after = set(before.waits.items()), set(after.waits.items())
         changed = (before.granted ^ after.granted) | {key for key, _ in told_before ^ told_after}
         return {name for name, _ in changed}
+
+    def _put_to_sleep(self, found: Allotment, wishes: Mapping[Key, Wish]) -> None:
+        """What was loaded on demand and gives way, or finds no room and is not waited for any more, is not wished."""
+        now = self._monotonic()
+        for key in [key for key in found.waits if not wishes[key].needed]:
+            lazy = self._models[key[0]].settings.serving.lazy
+            if lazy and found.waits[key] == NO_ROOM and not self._demand.is_waited_for(key, now):
+                self._demand.sleep(key)
+                del found.waits[key]
 
     def check(self, before: Model | None, after: Model) -> None:
         """Refuse a change of a model for which there is no room. Raises MemoryBudgetExceeded."""
@@ -83,12 +122,19 @@ class Loads:
         check_room(after.name, others, now, then, needs, self._budget)
 
     def _wishes(self, models: Mapping[str, Model]) -> dict[Key, Wish]:
-        now = self._wall()
         return {
-            (name, number): wish
-            for name, model in models.items()
-            for number, wish in placement.wishes(model, now, self._keep_warm_s).items()
+            (name, number): wish for name, model in models.items() for number, wish in self._wishes_of(model).items()
         }
+
+    def _wishes_of(self, model: Model) -> dict[int, Wish]:
+        return placement.wishes(model, self._wall(), self._keep_warm_s, self._ages(model))
+
+    def _ages(self, model: Model) -> Mapping[int, float]:
+        """Of the versions that are awake; what was not used for too long falls asleep here."""
+        ages, idle = self._demand.ages(model.name, self._monotonic()), serving_policy.idle_s(model)
+        for number in [number for number, age in ages.items() if age >= idle]:
+            self._demand.sleep((model.name, number))
+        return {number: age for number, age in ages.items() if age < idle}
 
     def _needs(
         self, wishes: Mapping[Key, Wish], held: Mapping[Key, Held], changed: Mapping[str, Model] | None = None

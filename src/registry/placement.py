@@ -11,12 +11,13 @@ from .budget import Key, Rank, Wish
 from .drafts import device_violations, instance_violations
 from .names import known_version, refuse
 from .rules import with_version
-from .serving_policy import chosen, with_serving
+from .serving_policy import chosen, idle_s, with_serving
 from .serving_policy import instances as instances_of
 from .state import Model, Placement, Version
 
 KEEP_WARM_S = 300.0
 """For how long a version stays loaded after the last alias has left it, so that a rollback needs no load."""
+NOBODY: Mapping[int, float] = {}
 
 
 def deploy(model: Model, number: int, instances: int, device: str) -> Model:
@@ -82,18 +83,24 @@ def _all(model: Model, change: Callable[[Version], Version]) -> Model:
     return replace(model, versions=tuple(change(version) for version in model.versions))
 
 
-def wishes(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, Wish]:
+def wishes(
+    model: Model, now: float, keep_warm_s: float = KEEP_WARM_S, ages: Mapping[int, float] = NOBODY
+) -> dict[int, Wish]:
     """Which versions should be loaded, how often, and why.
 
     Args:
         model: with its policy.
         now: in unix seconds.
         keep_warm_s: for a model whose policy does not say it.
+        ages: of the versions that are awake, should the model be lazy: seconds since the last use.
     """
     left = {change.previous: change.time for change in model.changes}
     by_rule = {number: Wish(Rank.SPARE, age=now - left[number]) for number in _warm_until(model, now, keep_warm_s)}
     by_rule |= {number: Wish(Rank.CHOSEN) for number in chosen(model)}
     by_rule |= {number: Wish(Rank.ALIASED) for number in model.aliases.values()}
+    if model.settings.serving.lazy:
+        idle = idle_s(model)
+        by_rule = {n: Wish(Rank.SPARE, age=age) for n, age in ages.items() if n in by_rule and age < idle}
     yields = model.settings.serving.resource_preserving
     found = {}
     for order, version in enumerate(reversed(model.versions)):
@@ -102,6 +109,14 @@ def wishes(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[i
             wish = replace(wish, instances=instances_of(model, version))
             found[version.number] = replace(wish, yields=True, age=float(order)) if yields and wish.needed else wish
     return found
+
+
+def on_demand(model: Model) -> set[int]:
+    """The versions of which their use decides whether they are loaded."""
+    if not model.settings.serving.lazy:
+        return set()
+    automatic = {version.number for version in model.versions if version.placement is Placement.AUTO}
+    return automatic & _named(model)
 
 
 def memory_of(model: Model | None, number: int, reported: Mapping[Key, int]) -> int:
@@ -133,6 +148,8 @@ def desired_instances(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S
 
 def only_warm(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, float]:
     """The versions that are loaded only because an alias meant them until lately, and until when they are."""
+    if model.settings.serving.lazy:
+        return {}
     named, ends = _named(model), _warm_until(model, now, keep_warm_s)
     automatic = {version.number for version in model.versions if version.placement is Placement.AUTO}
     return {number: end for number, end in ends.items() if number in automatic and number not in named}
@@ -143,9 +160,15 @@ def _named(model: Model) -> set[int]:
     return {*model.aliases.values(), *chosen(model)}
 
 
-def next_change(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> float | None:
-    """When time alone next changes what is desired, in unix seconds; None: never."""
-    return min(_warm_until(model, now, keep_warm_s).values(), default=None)
+def next_change(
+    model: Model, now: float, keep_warm_s: float = KEEP_WARM_S, ages: Mapping[int, float] = NOBODY
+) -> float | None:
+    """When time alone next changes what is desired, in unix seconds; None: never. See `wishes` for the arguments."""
+    ends = list(_warm_until(model, now, keep_warm_s).values())
+    if model.settings.serving.lazy:
+        idle = idle_s(model)
+        ends += [now + idle - age for age in ages.values() if age < idle]
+    return min(ends, default=None)
 
 
 def _warm_until(model: Model, now: float, keep_warm_s: float) -> dict[int, float]:

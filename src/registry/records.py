@@ -106,6 +106,7 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         tuple(message.aliases),
         message.instances,
         message.device,
+        serving_from_message(message.policy),
     )
 
 
@@ -141,6 +142,7 @@ def _version_to_message(view: VersionView) -> pb.VersionRecord:
         deployment=view.deployment,
         waits=view.waits,
         memory_bytes=view.memory,
+        on_demand=view.on_demand,
     )
 
 

@@ -62,7 +62,8 @@ class Registry:
         self.fleet = Fleet(store, self.hub, Leases(lease_ttl_s))
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
-        self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, budget, wall, stored.models)
+        clocks = wall, monotonic
+        self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, budget, *clocks, stored.models)
 
     # Models; see Catalogue
 
@@ -149,6 +150,10 @@ class Registry:
         registered = await self.fleet.register(worker, self._monotonic())
         self._catalogue.show(worker.name)  # without awaiting: followers hear of both together
         return registered
+
+    def use(self, key: tuple[str, int], ago: float, *, waiting: bool) -> None:
+        """See `Catalogue.use`. It waits for no other change and for no store."""
+        self._catalogue.use(key, ago, waiting=waiting)
 
     async def renew_lease(self, worker_id: str, epoch: int, report: LoadReport, draining: bool) -> bool:
         """Prolong a lease; whether the worker is to drain. Raises LeaseFenced.

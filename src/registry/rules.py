@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import AliasNotFound, Conflict, FailedPrecondition, VersionExists, VersionNotAvailable
 from .names import MAX_VERSION, known_version, name_violations, refuse
-from .state import STABLE, AliasChange, Draft, Manifest, Model, Placement, Version
+from .state import STABLE, AliasChange, Draft, Manifest, Model, Placement, Settings, Version
 
 MAX_CHANGES = 1000
 """How many changes of its aliases a model remembers; the last change of each alias besides."""
@@ -60,7 +60,7 @@ def publish(model: Model | None, draft: Draft, now: float, principal: str) -> De
     """Add a version that `published` found to be new; the first one of a model gets the alias `stable`."""
     manifest = manifest_of(model, draft, now)
     version = Version(manifest, instances=draft.instances, device=draft.device)
-    before = model or Model(draft.name)
+    before = model or Model(draft.name, settings=Settings(serving=draft.serving))
     aliases = draft.aliases if before.versions else (STABLE, *draft.aliases)
     decision = Decision(replace(before, versions=(*before.versions, version)))
     for alias in dict.fromkeys(aliases):

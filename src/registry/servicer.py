@@ -18,11 +18,12 @@ from .artifacts import Artifacts
 from .audit import principal_of as _principal
 from .publishing import Publishing, Requests
 from .registry import Registry
-from .serving_records import serving_from_message
+from .serving_records import seconds_of, serving_from_message
 from .state import Key, ModelView, Worker
 from .watch import Kind, Update
 
 AUDIT_PAGE, MAX_AUDIT_PAGE = 100, 1000
+MAX_USES = 1000
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"]
 
 
@@ -119,6 +120,13 @@ class RegistryServicer:
         with self._registry.hub.watch() as watcher:
             while True:
                 yield _watch_response(await watcher.next())
+
+    async def report_use(self, request: pb.ReportUseRequest, call: Call) -> pb.ReportUseResponse:
+        """Note what gateways are asked for."""
+        for use in request.uses[:MAX_USES]:
+            ago = max(seconds_of(use.ago), 0.0)
+            self._registry.use((use.name, use.version), ago, waiting=use.waiting)
+        return pb.ReportUseResponse()
 
     async def fetch_file(self, request: pb.FetchFileRequest, call: Call) -> AsyncIterator[pb.FetchFileResponse]:
         """The bytes of one file; a file without bytes gives no message."""

@@ -13,13 +13,17 @@ from .state import Model, ServingPolicy, Version, VersionPolicy
 
 MAX_LATEST = 1000
 MAX_PINNED = 100
-MAX_KEEP_WARM_S = 30 * 24 * 3600.0
+MAX_SECONDS = 30 * 24 * 3600.0
+IDLE_S = 300.0
+"""For how long a lazy model's version stays loaded after its last use."""
 FIELDS = {
     "versions": "versions",
     "instances": "instances",
     "device": "device",
     "keep_warm": "keep_warm_s",
     "resource_preserving": "resource_preserving",
+    "lazy": "lazy",
+    "idle": "idle_s",
 }
 """The policy's fields as callers name them, and as they are named here."""
 
@@ -55,10 +59,21 @@ def with_policy(model: Model, policy: ServingPolicy, fields: Collection[str]) ->
     refuse(_unknown(fields))
     changes = {FIELDS[field]: getattr(policy, FIELDS[field]) for field in fields}
     after = replace(model.settings.serving, **changes)
-    refuse(_violations(after))
+    check_policy(after)
     for number in after.versions.pinned:
         known_version(model, number)
     return with_serving(model, after)
+
+
+def check_policy(policy: ServingPolicy) -> None:
+    """Raise InvalidArgument with all that is wrong with a policy, except for versions that do not exist."""
+    refuse(_violations(policy))
+
+
+def idle_s(model: Model) -> float:
+    """How long a lazy model's version stays loaded after its last use."""
+    said = model.settings.serving.idle_s
+    return IDLE_S if said is None else said
 
 
 def with_serving(model: Model, policy: ServingPolicy) -> Model:
@@ -76,9 +91,9 @@ def _violations(policy: ServingPolicy) -> Iterator[Violation]:
     placed = chain(instance_violations(policy.instances), device_violations(policy.device))
     yield from (replace(wrong, field=f"policy.{wrong.field}") for wrong in placed)
     yield from _version_violations(policy.versions)
-    keep_warm = policy.keep_warm_s
-    if keep_warm is not None and not 0 <= keep_warm <= MAX_KEEP_WARM_S:
-        yield Violation("policy.keep_warm", f"{keep_warm:g} s: must be from 0 to {MAX_KEEP_WARM_S:g} s")
+    for field, seconds in (("keep_warm", policy.keep_warm_s), ("idle", policy.idle_s)):
+        if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
+            yield Violation(f"policy.{field}", f"{seconds:g} s: must be from 0 to {MAX_SECONDS:g} s")
 
 
 def _version_violations(policy: VersionPolicy) -> Iterator[Violation]:

@@ -17,6 +17,8 @@ def serving_to_message(policy: ServingPolicy) -> pb.ServingPolicy:
         device=policy.device,
         keep_warm=None if policy.keep_warm_s is None else _duration(policy.keep_warm_s),
         resource_preserving=policy.resource_preserving,
+        lazy=policy.lazy,
+        idle=None if policy.idle_s is None else _duration(policy.idle_s),
     )
 
 
@@ -26,8 +28,10 @@ def serving_from_message(message: pb.ServingPolicy) -> ServingPolicy:
         _versions(message.versions),
         message.instances,
         message.device,
-        _seconds(message.keep_warm) if message.HasField("keep_warm") else None,
+        seconds_of(message.keep_warm) if message.HasField("keep_warm") else None,
         message.resource_preserving,
+        message.lazy,
+        seconds_of(message.idle) if message.HasField("idle") else None,
     )
 
 
@@ -49,6 +53,7 @@ def _duration(seconds: float) -> Duration:
     return message
 
 
-def _seconds(message: Duration) -> float:
+def seconds_of(message: Duration) -> float:
+    """A duration that a caller may have made up."""
     # Not ToMilliseconds: a caller's message may hold seconds that no timedelta can.
     return message.seconds + message.nanos / 1e9

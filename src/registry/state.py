@@ -67,6 +67,36 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """Which versions are loaded besides those that an alias means; nothing set: the newest."""
+
+    latest: int = 0
+    """So many, the newest."""
+    pinned: tuple[int, ...] = ()
+    """These."""
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPolicy:
+    """Which versions of a model are loaded, how often, where and for how long."""
+
+    versions: VersionPolicy = VersionPolicy()
+    instances: int = 0
+    """Of a version that does not say so itself. 0: one."""
+    device: str = ""
+    """Of a version that does not say so itself. Empty: `auto`."""
+    keep_warm_s: float | None = None
+    """Seconds that a version stays loaded after the last alias has left it; None: as the registry was told."""
+    resource_preserving: bool = False
+    """Where there is no room for the old and the new version, unload the old one first."""
+    lazy: bool = False
+    """Load what is not pinned when it is first asked for, and unload it when it is not used any more."""
+    idle_s: float | None = None
+    """Seconds that a lazy model's version stays loaded after its last use; None: the default."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """What somebody wants to publish."""
 
@@ -83,6 +113,8 @@ class Draft:
     """0: as the model's policy says."""
     device: str = ""
     """Empty: as the model's policy says."""
+    serving: ServingPolicy = ServingPolicy()
+    """Of a model that is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,32 +147,6 @@ class AliasChange:
     previous: int
     time: float
     principal: str
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPolicy:
-    """Which versions are loaded besides those that an alias means; nothing set: the newest."""
-
-    latest: int = 0
-    """So many, the newest."""
-    pinned: tuple[int, ...] = ()
-    """These."""
-    all: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ServingPolicy:
-    """Which versions of a model are loaded, how often, where and for how long."""
-
-    versions: VersionPolicy = VersionPolicy()
-    instances: int = 0
-    """Of a version that does not say so itself. 0: one."""
-    device: str = ""
-    """Of a version that does not say so itself. Empty: `auto`."""
-    keep_warm_s: float | None = None
-    """Seconds that a version stays loaded after the last alias has left it; None: as the registry was told."""
-    resource_preserving: bool = False
-    """Where there is no room for the old and the new version, unload the old one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +273,8 @@ class VersionView:
     """Why it is not loaded although it should be; empty: it is, or should not."""
     memory: int = 0
     """Bytes of the greatest of its workers, or of the one that loaded it; 0: not known."""
+    on_demand: bool = False
+    """Whether it is loaded is decided by its use."""
 
 
 @dataclass(frozen=True, slots=True)

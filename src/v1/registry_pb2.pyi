@@ -69,6 +69,7 @@ class VersionRecord(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     WAITS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    ON_DEMAND_FIELD_NUMBER: _builtins.int
     placement: Global___Placement.ValueType
     """Pinned, undeployed or by the rule."""
     desired_instances: _builtins.int
@@ -85,6 +86,8 @@ class VersionRecord(_message.Message):
     """Why it is not loaded although it should be, for a person: the memory budget has no room for it yet."""
     memory_bytes: _builtins.int
     """The resident memory of the greatest of its workers, or of the one that loaded it last, in bytes. 0: not known."""
+    on_demand: _builtins.bool
+    """Whether it is loaded is decided by its use, which gateways report."""
     @_builtins.property
     def manifest(self) -> _model_pb2.Manifest:
         """What was published."""
@@ -116,10 +119,11 @@ class VersionRecord(_message.Message):
         deployment: _builtins.int = ...,
         waits: _builtins.str = ...,
         memory_bytes: _builtins.int = ...,
+        on_demand: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_failure", b"last_failure", "manifest", b"manifest", "signature", b"signature", "warm_until", b"warm_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "desired_instances", b"desired_instances", "device", b"device", "last_failure", b"last_failure", "load_error", b"load_error", "manifest", b"manifest", "memory_bytes", b"memory_bytes", "placement", b"placement", "signature", b"signature", "state", b"state", "waits", b"waits", "warm_until", b"warm_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "desired_instances", b"desired_instances", "device", b"device", "last_failure", b"last_failure", "load_error", b"load_error", "manifest", b"manifest", "memory_bytes", b"memory_bytes", "on_demand", b"on_demand", "placement", b"placement", "signature", b"signature", "state", b"state", "waits", b"waits", "warm_until", b"warm_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -250,6 +254,8 @@ class ServingPolicy(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     KEEP_WARM_FIELD_NUMBER: _builtins.int
     RESOURCE_PRESERVING_FIELD_NUMBER: _builtins.int
+    LAZY_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
     instances: _builtins.int
     """How many workers a version has that does not say so itself. 0: one."""
     device: _builtins.str
@@ -257,6 +263,10 @@ class ServingPolicy(_message.Message):
     resource_preserving: _builtins.bool
     """Where the memory budget has no room for the old and the new version, the old one is unloaded first: nobody answers
     until the new one is loaded. Else the change is refused.
+    """
+    lazy: _builtins.bool
+    """A version that is not pinned is loaded when it is first asked for, and unloaded when it is not used any more or when
+    the memory budget needs room for another one.
     """
     @_builtins.property
     def versions(self) -> Global___VersionPolicy:
@@ -266,6 +276,10 @@ class ServingPolicy(_message.Message):
     def keep_warm(self) -> _duration_pb2.Duration:
         """For how long a version stays loaded after the last alias has left it. Unset: as the registry was told at its start."""
 
+    @_builtins.property
+    def idle(self) -> _duration_pb2.Duration:
+        """How long a lazy model's version stays loaded after its last use. Unset: five minutes."""
+
     def __init__(
         self,
         *,
@@ -274,10 +288,12 @@ class ServingPolicy(_message.Message):
         device: _builtins.str = ...,
         keep_warm: _duration_pb2.Duration | None = ...,
         resource_preserving: _builtins.bool = ...,
+        lazy: _builtins.bool = ...,
+        idle: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["keep_warm", b"keep_warm", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "keep_warm", b"keep_warm", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "instances", b"instances", "keep_warm", b"keep_warm", "resource_preserving", b"resource_preserving", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "idle", b"idle", "instances", b"instances", "keep_warm", b"keep_warm", "lazy", b"lazy", "resource_preserving", b"resource_preserving", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,6 +551,7 @@ class PublishHeader(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -563,6 +580,10 @@ class PublishHeader(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that shall mean the new version. They move as soon as it is stored, whether or not it loads."""
 
+    @_builtins.property
+    def policy(self) -> Global___ServingPolicy:
+        """Of a model that is new. One that exists keeps its own."""
+
     def __init__(
         self,
         *,
@@ -576,10 +597,11 @@ class PublishHeader(_message.Message):
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         instances: _builtins.int = ...,
         device: _builtins.str = ...,
+        policy: Global___ServingPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "batching", b"batching", "device", b"device", "entry", b"entry", "files", b"files", "format", b"format", "instances", b"instances", "labels", b"labels", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "batching", b"batching", "device", b"device", "entry", b"entry", "files", b"files", "format", b"format", "instances", b"instances", "labels", b"labels", "name", b"name", "policy", b"policy", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1493,6 +1515,83 @@ class WatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class VersionUse(_message.Message):
+    """That a version was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AGO_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model."""
+    version: _builtins.int
+    """The version."""
+    waiting: _builtins.bool
+    """Requests wait for it: it is to be loaded. Else it is only not to be unloaded yet."""
+    @_builtins.property
+    def ago(self) -> _duration_pb2.Duration:
+        """How long ago it was asked for last."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        ago: _duration_pb2.Duration | None = ...,
+        waiting: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago", "name", b"name", "version", b"version", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionUse: _TypeAlias = VersionUse  # noqa: Y015
+
+@_typing.final
+class ReportUseRequest(_message.Message):
+    """Uses, each version once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionUse]:
+        """At most 1,000. Versions that are not loaded on demand are passed over."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___VersionUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseRequest: _TypeAlias = ReportUseRequest  # noqa: Y015
+
+@_typing.final
+class ReportUseResponse(_message.Message):
+    """Noted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseResponse: _TypeAlias = ReportUseResponse  # noqa: Y015
 
 @_typing.final
 class FetchFileRequest(_message.Message):

@@ -111,6 +111,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_registry__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.ReportUse = channel.unary_unary(
+                '/penstock.v1.RegistryService/ReportUse',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ReportUseRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ReportUseResponse.FromString,
+                _registered_method=True)
         self.FetchFile = channel.unary_stream(
                 '/penstock.v1.RegistryService/FetchFile',
                 request_serializer=penstock_dot_v1_dot_registry__pb2.FetchFileRequest.SerializeToString,
@@ -249,6 +254,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportUse(self, request, context):
+        """For gateways: which versions are asked for that are only loaded on demand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FetchFile(self, request, context):
         """For workers: the bytes of one file.
         """
@@ -361,6 +373,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_registry__pb2.WatchResponse.SerializeToString,
+            ),
+            'ReportUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportUse,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ReportUseRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ReportUseResponse.SerializeToString,
             ),
             'FetchFile': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchFile,
@@ -795,6 +812,33 @@ class RegistryService:
             '/penstock.v1.RegistryService/Watch',
             penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
             penstock_dot_v1_dot_registry__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ReportUse',
+            penstock_dot_v1_dot_registry__pb2.ReportUseRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ReportUseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,8 @@ class RegistryServiceStub:
     """Who changed what, or tried to; the newest first."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
+    ReportUse: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]
+    """For gateways: which versions are asked for that are only loaded on demand."""
     FetchFile: _grpc.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]
     """For workers: the bytes of one file."""
     ReportLoad: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportLoadRequest, _registry_pb2.ReportLoadResponse]
@@ -117,6 +119,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Who changed what, or tried to; the newest first."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
+    ReportUse: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]  # type: ignore[assignment]
+    """For gateways: which versions are asked for that are only loaded on demand."""
     FetchFile: _aio.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]  # type: ignore[assignment]
     """For workers: the bytes of one file."""
     ReportLoad: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportLoadRequest, _registry_pb2.ReportLoadResponse]  # type: ignore[assignment]
@@ -254,6 +258,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchResponse], _abc.AsyncIterator[_registry_pb2.WatchResponse]]:
         """For everyone who follows: the whole state, then every change."""
+
+    @_abc_1.abstractmethod
+    def ReportUse(
+        self,
+        request: _registry_pb2.ReportUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ReportUseResponse, _abc.Awaitable[_registry_pb2.ReportUseResponse]]:
+        """For gateways: which versions are asked for that are only loaded on demand."""
 
     @_abc_1.abstractmethod
     def FetchFile(

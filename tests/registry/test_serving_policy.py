@@ -113,6 +113,7 @@ def test_only_the_fields_that_are_named_change() -> None:
         ({"device": "GPU!"}, r"policy\.device"),
         ({"keep_warm_s": -1.0}, r"policy\.keep_warm: -1 s"),
         ({"keep_warm_s": float("nan")}, r"policy\.keep_warm"),
+        ({"idle_s": 1e9}, r"policy\.idle: 1e\+09 s"),
     ],
 )
 def test_a_bad_policy_is_refused(fields: dict[str, object], message: str) -> None:
@@ -132,7 +133,7 @@ def test_an_unknown_field_or_version_is_refused() -> None:
     [
         ServingPolicy(),
         ServingPolicy(LATEST_2, 3, "cuda:1", 0.25, resource_preserving=True),
-        ServingPolicy(PINNED, keep_warm_s=0.0),
+        ServingPolicy(PINNED, keep_warm_s=0.0, lazy=True, idle_s=7.5),
         ServingPolicy(ALL),
     ],
 )

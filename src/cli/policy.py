@@ -39,15 +39,23 @@ def policy(
             show_default=False,
         ),
     ] = None,
+    lazy: Annotated[
+        bool | None,
+        typer.Option("--lazy/--eager", help="Load versions when they are first asked for.", show_default=False),
+    ] = None,
+    idle: Annotated[
+        float | None, typer.Option(help="Lazy: seconds loaded after the last use; -1: the default.", show_default=False)
+    ] = None,
     address: Address = None,
     api_key: ApiKey = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Say which versions are loaded besides those that an alias means; without options: show the policy."""
     asked = pb.ServingPolicy(instances=instances or 0, device=device or "")
-    asked.resource_preserving = bool(resource_preserving)
-    if keep_warm is not None and keep_warm != -1:
-        asked.keep_warm.FromMilliseconds(round(keep_warm * 1000))
+    asked.resource_preserving, asked.lazy = bool(resource_preserving), bool(lazy)
+    for field, seconds in ((asked.keep_warm, keep_warm), (asked.idle, idle)):
+        if seconds is not None and seconds != -1:
+            field.FromMilliseconds(round(seconds * 1000))
     chosen = _chosen(latest, all_, versions, default)
     if chosen is not None:
         asked.versions.CopyFrom(chosen)
@@ -57,6 +65,8 @@ def policy(
         "device": device,
         "keep_warm": keep_warm,
         "resource_preserving": resource_preserving,
+        "lazy": lazy,
+        "idle": idle,
     }
     mask = FieldMask(paths=[field for field, value in given.items() if value is not None])
     with control(address, api_key) as registry:
@@ -91,19 +101,27 @@ def _numbers(versions: str) -> Iterator[int]:
 
 def _print(model: pb.ModelRecord, output: Format) -> None:
     said = model.settings.serving
-    keep_warm = said.keep_warm.ToMilliseconds() / 1000 if said.HasField("keep_warm") else None
     facts = {
         "versions": _describe(said.versions),
         "instances": said.instances or 1,
         "device": said.device or "auto",
-        "keep_warm": keep_warm,
+        "keep_warm": said.keep_warm.ToMilliseconds() / 1000 if said.HasField("keep_warm") else None,
         "resource_preserving": said.resource_preserving,
+        "lazy": said.lazy,
+        "idle": said.idle.ToMilliseconds() / 1000 if said.HasField("idle") else None,
     }
     if output is Format.JSON:
         print_json({"name": model.name, **facts})
         return
-    shown = {**facts, "keep_warm": "as the registry's setting says" if keep_warm is None else f"{keep_warm:g} s"}
-    print_rows(output, ["Policy", model.name], list(shown.items()))
+    print_rows(output, ["Policy", model.name], [(field, _shown(value)) for field, value in facts.items()])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g} s"
+    return "the default" if value is None else str(value)
 
 
 def _describe(policy: pb.VersionPolicy) -> str:

@@ -35,6 +35,7 @@ def publish(
     max_queue_delay: Annotated[float, typer.Option(help="Seconds that an idle device waits for more rows.")] = 0.0,
     instances: Annotated[int, typer.Option(help="How many workers; 0: as the model's policy says.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; empty: as the policy says.")] = "",
+    lazy: Annotated[bool, typer.Option("--lazy", help="A new model: load it when it is first asked for.")] = False,
     input_: Annotated[
         list[str] | None, typer.Option("--input", help="For TorchScript: x=FP32\\[batch,64]; may be repeated.")
     ] = None,
@@ -64,6 +65,7 @@ def publish(
         aliases=(alias or []) if no_wait else [],  # else they move once the version answers
         instances=instances,
         device=device,
+        policy=pb.ServingPolicy(lazy=lazy),
     )
     header.batching.max_queue_delay.FromMilliseconds(round(max_queue_delay * 1000))
     with control(address, api_key) as registry, progress() as bar:

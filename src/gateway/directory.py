@@ -98,7 +98,9 @@ class Directory:
 
 def _route(model: pb.ModelRecord) -> Route:
     single = {v.manifest.version for v in model.versions if v.HasField("signature") and not v.signature.batch_dimension}
-    return Route(dict(model.aliases), {v.manifest.version: _state(v) for v in model.versions}, frozenset(single))
+    on_demand = {v.manifest.version for v in model.versions if v.on_demand}
+    states = {v.manifest.version: _state(v) for v in model.versions}
+    return Route(dict(model.aliases), states, frozenset(single), frozenset(on_demand))
 
 
 def _state(version: pb.VersionRecord) -> State:
@@ -108,7 +110,7 @@ def _state(version: pb.VersionRecord) -> State:
         return State.FAILED
     if version.waits or version.state in (model_pb2.MODEL_STATE_START, model_pb2.MODEL_STATE_LOADING):
         return State.LOADING
-    return State.UNDEPLOYED
+    return State.ASLEEP if version.on_demand else State.UNDEPLOYED
 
 
 def _endpoint(worker: pb.WorkerRecord) -> Endpoint:

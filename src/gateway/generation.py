@@ -17,8 +17,11 @@ from .hopes import patience
 from .question import Pairs
 from .refusals import Key
 from .retry import Attempts, costs_budget, may_retry
-from .routing import is_expected, why_unavailable
+from .routing import is_expected, is_on_demand, why_unavailable
 from .subchannel import Subchannel
+
+_LOOK = 1.0
+"""Seconds after which who waits for a worker looks whether there is still one to be expected."""
 
 
 class Generation:
@@ -51,7 +54,9 @@ class Generation:
         """The answers. It is tried again only until the first one."""
         key = self._route(request, call.principal)
         call.facts["model"], call.facts["version"] = key
-        self._balancer.lane(key).budget.on_request(self._loop.time())
+        lane = self._balancer.lane(key)
+        lane.budget.on_request(self._loop.time())
+        lane.used_at = self._loop.time()
         self._admission.admit(len(request))
         tried: list[Subchannel] = []
         attempts, begun = Attempts(), False
@@ -63,6 +68,7 @@ class Generation:
                     async with aclosing(answers) as responses:
                         async for response in responses:
                             begun = True
+                            lane.used_at = self._loop.time()
                             yield response
                     return
                 except PenstockError as error:
@@ -74,15 +80,27 @@ class Generation:
 
     async def _subchannel(self, key: Key, call: Call, tried: list[Subchannel]) -> Subchannel:
         """A ready one; where there is none, a short wait for one."""
-        found = self._balancer.pick(key, tried)
-        if found is None and is_expected(self._directory.routes, *key):
-            found = await self._balancer.wait(key, patience(call.time_remaining()))
+        found = self._balancer.pick(key, tried) or await self._waited_for(key, call)
         if found is None:
             raise why_unavailable(self._directory.routes, *key)
         tried.append(found)
         call.facts["worker"] = found.endpoint.worker_id
         call.facts["attempts"] = len(tried)
         return found
+
+    async def _waited_for(self, key: Key, call: Call) -> Subchannel | None:
+        """One that becomes ready while that is to be expected, and there is time for it."""
+        routes, outlook = self._directory.routes, self._balancer.outlook
+        on_demand = is_on_demand(routes, *key)
+        left = min(call.time_remaining(), self._default)
+        until = self._loop.time() + patience(left, on_demand=on_demand)
+        while is_expected(routes, *key) and (wait := until - self._loop.time()) > 0:
+            if on_demand:
+                outlook.ask_for(key)
+            found = await self._balancer.wait(key, min(wait, _LOOK))
+            if found is not None:
+                return found
+        return None
 
     def _timeout(self, call: Call) -> float:
         """Seconds that the worker has."""

@@ -11,10 +11,14 @@ from .question import Question
 
 MAX_WAIT_FOR_WORKER = 1.0
 """Seconds, and at most a fifth of the time that the caller gave."""
+TO_SAY_SO = 0.25
+"""Seconds left to tell a caller that the version is still being loaded."""
 
 
-def patience(time_left: float) -> float:
-    """Seconds that a request waits for a worker."""
+def patience(time_left: float, *, on_demand: bool = False) -> float:
+    """Seconds that a request waits for a worker; for a version that is loaded because of it, nearly all it has."""
+    if on_demand:
+        return max(time_left - min(TO_SAY_SO, 0.2 * time_left), 0.0)
     return max(min(MAX_WAIT_FOR_WORKER, 0.2 * time_left), 0.0)
 
 

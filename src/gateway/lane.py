@@ -28,6 +28,7 @@ class Lane(Waiting):
         """
         now = self._loop.time()
         self.budget.on_request(now)
+        self.used_at = now
         if self._quarantine:
             self._inspect(question, now)
         if question.deadline <= now:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from penstock.v1 import registry_pb2
+from penstock.v1 import model_pb2, registry_pb2
 
 
 def reason(record: registry_pb2.VersionRecord) -> str:
     """What is wrong with a version, or what it waits for; empty: there is nothing to say."""
-    return "; ".join(filter(None, (_failure(record), record.waits)))
+    return "; ".join(filter(None, (_failure(record), record.waits, _sleep(record))))
+
+
+def _sleep(record: registry_pb2.VersionRecord) -> str:
+    asleep = record.on_demand and record.state == model_pb2.MODEL_STATE_END and not record.desired_instances
+    return "loaded when it is asked for" if asleep else ""
 
 
 def _failure(record: registry_pb2.VersionRecord) -> str:

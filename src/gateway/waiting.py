@@ -50,6 +50,8 @@ class Waiting:
         self.budget = budget
         self.picker: Picker[Worker] | None = None
         """Over the workers that are ready; None if none is."""
+        self.used_at = -inf
+        """When it was asked for last, in the loop's time."""
         self._ready = 0
         self._late = late
         self._quarantine = quarantine
@@ -68,6 +70,11 @@ class Waiting:
     def waiting(self) -> int:
         """Requests that wait."""
         return len(self._queue) + len(self._suspects)
+
+    @property
+    def is_stranded(self) -> bool:
+        """Requests wait, and there is no worker."""
+        return self.waiting > 0 and not self._binding.openings
 
     def _enqueue(self, question: Question, now: float) -> None:
         """Let one wait, if it must."""
@@ -161,8 +168,13 @@ class Waiting:
 
     def _hope(self, question: Question, now: float) -> None:
         """Let it wait a moment for a worker, if one is to be expected."""
-        expected = self._outlook.is_expected(self.key)
-        self._hopes.add(question, now + (patience(question.deadline - now) if expected else 0.0))
+        seconds = 0.0
+        if self._outlook.is_expected(self.key):
+            on_demand = self._outlook.is_on_demand(self.key)
+            seconds = patience(question.deadline - now, on_demand=on_demand)
+            if on_demand:
+                self._outlook.ask_for(self.key)
+        self._hopes.add(question, now + seconds)
 
     def _expire(self, question: Question) -> None:
         self._fail(question, self._refusals.expired())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import penstock
@@ -134,3 +135,32 @@ def test_without_room_for_two_a_version_is_refused_or_takes_the_place_of_the_old
         status = server.command("status", "scale")[0]["versions"]
         assert [len(version["instances"]) for version in status] == [1, 0]
         assert "scale:1 is not loaded: the memory budget has no room" in server.log()
+
+
+def test_lazy_models_are_loaded_when_asked_for_and_make_room_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_MAX_LOADED", "2")
+    with running(tmp_path / "data") as server:
+        for number, name in enumerate("abc", 1):
+            source = write_scale(tmp_path, number, name)
+            assert server.command("publish", name, source, "--lazy")["version"] == 1
+        assert server.children("worker") == [] or len(server.children("worker")) == 1  # the spare
+        with penstock.Client(server.grpc, timeout=60) as client:
+            x = np.ones((1, 4), np.float32)
+            for number, name in enumerate("abcab", 1):
+                assert client.predict(name, {"x": x})["y"][0, 0] == (number - 1) % 3 + 1
+            client.predict("a", {"x": x})
+            loaded = {m.name: m.versions[0].state for m in client.status()}
+            assert (loaded["a"], loaded["b"]) == ("AVAILABLE", "AVAILABLE")
+            with pytest.raises(penstock.errors.ModelLoading):
+                client.predict("c", {"x": x}, timeout=0.4)
+        server.command("policy", "b", "--idle", "0")
+        with penstock.Client(server.grpc) as client:
+            asleep = next(
+                model.versions[0]
+                for change in client.watch_status("b", timeout=60)
+                for model in change.models
+                if model.versions[0].state == "END"
+            )
+        assert asleep.reason == "loaded when it is asked for"

@@ -15,7 +15,7 @@ from penstock.gateway.exchanged import Owner
 from penstock.gateway.late_binding import Forecast
 from penstock.gateway.question import Pairs, Question
 from penstock.gateway.refusals import Key, Outlook
-from penstock.gateway.routing import is_expected, why_unavailable
+from penstock.gateway.routing import is_expected, is_on_demand, why_unavailable
 from penstock.gateway.wire import wrap
 from penstock.rpc.call import Call, new_call
 from penstock.v1 import model_pb2
@@ -157,7 +157,13 @@ class Farm:
         self.directory = known or directory()
         connect: Any = self._connect
         routes = self.directory.routes
-        outlook = Outlook(lambda key: is_expected(routes, *key), lambda key: why_unavailable(routes, *key))
+        self.asked_for: list[Key] = []
+        outlook = Outlook(
+            lambda key: is_expected(routes, *key),
+            lambda key: why_unavailable(routes, *key),
+            lambda key: is_on_demand(routes, *key),
+            self.asked_for.append,
+        )
         self.balancer = Balancer(policy, Random(1), outlook, connect)
 
     def _connect(self, endpoint: Endpoint, owner: Owner, on_change: Callable[[], None]) -> FakeSubchannel:

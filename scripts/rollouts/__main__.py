@@ -16,6 +16,7 @@ from pathlib import Path
 from penstock.testing import Server, running
 
 from .churn import churn
+from .many import many
 from .scenes import Figures, bad_versions, overtaken, swaps
 
 Scene = Callable[[Server, Path], Awaitable[Figures]]
@@ -31,6 +32,8 @@ def main() -> int:
     parser.add_argument("--bad", type=int, default=0, help="versions that raise when they are warmed up")
     parser.add_argument("--churn", type=int, default=0, help="loads and unloads by each of --callers")
     parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--models", type=int, default=0, help="lazy models that are registered")
+    parser.add_argument("--loaded", type=int, default=10, help="so many of them are used")
     asked = parser.parse_args()
     scenes: dict[str, tuple[int, Scene]] = {
         "swaps": (asked.swaps, lambda s, f: swaps(s, f, asked.swaps, asked.rollbacks, asked.requests)),
@@ -39,6 +42,9 @@ def main() -> int:
         "churn": (asked.churn, lambda s, f: churn(s, f, asked.callers, asked.churn)),
     }
     found = {name: _played(scene) for name, (times, scene) in scenes.items() if times}
+    if asked.models:
+        with tempfile.TemporaryDirectory(prefix="rollouts-") as folder:
+            found["many"] = many(Path(folder), asked.models, asked.loaded)
     json.dump(found, sys.stdout, indent=2)
     print()
     return 0 if all(figures["ok"] for figures in found.values()) else 1

@@ -131,7 +131,10 @@ class Loads:
 
     def _ages(self, model: Model) -> Mapping[int, float]:
         """Of the versions that are awake; what was not used for too long falls asleep here."""
-        ages, idle = self._demand.ages(model.name, self._monotonic()), serving_policy.idle_s(model)
+        ages = self._demand.ages(model.name, self._monotonic())
+        if not ages:
+            return ages
+        idle = serving_policy.idle_s(model)
         for number in [number for number, age in ages.items() if age >= idle]:
             self._demand.sleep((model.name, number))
         return {number: age for number, age in ages.items() if age < idle}
@@ -140,5 +143,5 @@ class Loads:
         self, wishes: Mapping[Key, Wish], held: Mapping[Key, Held], changed: Mapping[str, Model] | None = None
     ) -> dict[Key, int]:
         """Bytes of one worker of each version."""
-        reported, models = self._fleet.memory(), {**self._models, **(changed or {})}
+        reported, models = self._fleet.memory(), {**self._models, **changed} if changed else self._models
         return {key: placement.memory_of(models.get(key[0]), key[1], reported) for key in wishes.keys() | held.keys()}

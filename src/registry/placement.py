@@ -94,11 +94,14 @@ def wishes(
         keep_warm_s: for a model whose policy does not say it.
         ages: of the versions that are awake, should the model be lazy: seconds since the last use.
     """
+    lazy = model.settings.serving.lazy
+    if lazy and not ages and all(version.placement is not Placement.PINNED for version in model.versions):
+        return {}  # quickly: there may be a thousand that sleep
     left = {change.previous: change.time for change in model.changes}
     by_rule = {number: Wish(Rank.SPARE, age=now - left[number]) for number in _warm_until(model, now, keep_warm_s)}
     by_rule |= {number: Wish(Rank.CHOSEN) for number in chosen(model)}
     by_rule |= {number: Wish(Rank.ALIASED) for number in model.aliases.values()}
-    if model.settings.serving.lazy:
+    if lazy:
         idle = idle_s(model)
         by_rule = {n: Wish(Rank.SPARE, age=age) for n, age in ages.items() if n in by_rule and age < idle}
     yields = model.settings.serving.resource_preserving

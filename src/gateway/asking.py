@@ -62,11 +62,11 @@ class Asking:
 
     def send(self, question: Question, now: float) -> None:
         """Bind a question to this worker. It must be ready."""
-        self.forecast.sent(question.rows, question.deadline, now)
-        if not self._questions:
-            self._watchdog.heard = now
         question.holder = self
         question.id = next(self._ids)
+        self.forecast.sent(question.rows, question.deadline, now, question.id)
+        if not self._questions:
+            self._watchdog.heard = now
         self._questions[question.id] = question
         if not self._watchdog.runs:
             self._watchdog.start()

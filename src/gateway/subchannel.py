@@ -59,7 +59,10 @@ class Subchannel(Asking):
         welcome = response.HasField("welcome")
         if welcome:
             self._welcome(response.welcome)
+        first = self.forecast.first
         for answer in response.answers:
+            if answer.id == first:
+                self.forecast.answered(now)
             self._answer(answer)
         if response.released and (memory := self._connection.memory) is not None:
             for offset in response.released:

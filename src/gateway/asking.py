@@ -70,6 +70,7 @@ class Asking:
         question.id = next(self._ids)
         forecast = self.forecast
         forecast.sent(question.rows, question.deadline, now, question.id)
+        # Twice the lag: under load it is longer than it was, and to wait in vain costs a message more.
         self._pace.answer_at = forecast.free_at + forecast.lag if forecast.full <= BRIEF else -inf
         if not self._questions:
             self._watchdog.heard = now

@@ -17,7 +17,19 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Audit, Draft, Key, LoadFailure, LoadReport, ModelView, ServingPolicy, Version, Worker
+from .state import (
+    AliasChange,
+    Audit,
+    Draft,
+    Key,
+    LoadFailure,
+    LoadReport,
+    ModelView,
+    ServingPolicy,
+    State,
+    Version,
+    Worker,
+)
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
@@ -161,7 +173,7 @@ class Registry:
         It waits for no other change and for no store, unless the worker says for the first time that it drains.
         """
         worker, drain = self.fleet.renew(worker_id, epoch, report, self._monotonic())
-        if draining:
+        if draining and worker.state is not State.UNLOADING:
             await self._turns.take(self._shown(self.fleet.note_draining(worker)))
         return drain
 

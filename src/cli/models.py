@@ -10,7 +10,7 @@ import typer
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from ..errors import FailedPrecondition
+from ..errors import FailedPrecondition, ModelLoadFailed
 from .control import TIMEOUT, Control, control, model_record, version_record
 from .options import Address, ApiKey, Format, Output, Version
 from .output import err, out, print_json, print_rows
@@ -140,18 +140,31 @@ def _load(name: str, version: int, timeout: float, address: str | None, api_key:
         record = version_record(model, version)
         if not record.manifest.version or record.state == model_pb2.MODEL_STATE_AVAILABLE:
             return model.aliases  # what does not exist is refused by the call that follows
-        err().print(f"version {version} of {name} is not loaded: loading it first")
-        deployment = pin(registry, name, version)
-    wait_until_available(name, version, timeout, address, api_key, deployment)
+    err().print(f"version {version} of {name} is not loaded: loading it first")
+    load_pinned(name, version, timeout, address, api_key)
     return model.aliases
 
 
-def pin(registry: Control, name: str, version: int) -> int:
-    """Have a version loaded, whatever the policy says; returns the number of this deployment."""
-    request = pb.DeployRequest(name=name, version=version)
-    model = registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata).model
+def load_pinned(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> None:
+    """Have a version loaded, whatever the policy says, and wait for it.
+
+    Raises:
+        ModelLoadFailed: it could not be. If an older version has made way for it, the pin is taken back: else the
+            registry's next start would try again, and unload the old version again.
+    """
+    with control(address, api_key) as registry:
+        request = pb.DeployRequest(name=name, version=version)
+        model = registry.stub.Deploy(request, timeout=TIMEOUT, metadata=registry.metadata).model
     _say_why_it_waits(model, version)
-    return version_record(model, version).deployment
+    try:
+        deployment = version_record(model, version).deployment
+        wait_until_available(name, version, timeout, address, api_key, deployment)
+    except ModelLoadFailed:
+        if model.settings.serving.resource_preserving and version not in model.aliases.values():
+            with control(address, api_key) as registry:
+                back = pb.UndeployRequest(name=name, version=version)
+                registry.stub.Undeploy(back, timeout=TIMEOUT, metadata=registry.metadata)
+        raise
 
 
 def _say_why_it_waits(model: pb.ModelRecord, version: int) -> None:

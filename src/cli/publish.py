@@ -11,7 +11,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from .control import control, model_record, version_record
-from .models import pin
+from .models import load_pinned
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
@@ -74,11 +74,13 @@ def publish(
         published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
         number = published.manifest.version
         model = model_record(registry, name)
-        loaded, deployment = bool(version_record(model, number).desired_instances) and not no_wait, 0
-        if alias and not loaded and not no_wait:  # the policy does not load it, or there is no room yet
-            loaded, deployment = True, pin(registry, name, number)
+    wanted = bool(version_record(model, number).desired_instances)
+    loaded = not no_wait and (wanted or bool(alias))
+    if loaded and wanted:
+        wait_until_available(name, number, timeout, address, api_key)
+    elif loaded:  # the policy does not load it, or there is no room yet
+        load_pinned(name, number, timeout, address, api_key)
     if loaded:
-        wait_until_available(name, number, timeout, address, api_key, deployment)
         _move_aliases(model, number, alias or [], address, api_key)
     if output is Format.JSON:
         print_json({"name": name, "version": number, "existed": published.existed})

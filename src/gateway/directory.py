@@ -106,7 +106,7 @@ def _route(model: pb.ModelRecord) -> Route:
 def _state(version: pb.VersionRecord) -> State:
     if version.state == model_pb2.MODEL_STATE_AVAILABLE:
         return State.SERVING
-    if version.load_error and version.desired_instances:
+    if version.load_error and (version.desired_instances or version.waits):
         return State.FAILED
     if version.waits or version.state in (model_pb2.MODEL_STATE_START, model_pb2.MODEL_STATE_LOADING):
         return State.LOADING

@@ -34,6 +34,7 @@ class UseReporter:
         self._loop = asyncio.get_running_loop()
         self._uses = Uses()
         self._asked = asyncio.Event()
+        self._heard = True
 
     def ask_for(self, key: Key) -> None:
         """Requests wait for a version that is not there."""
@@ -60,8 +61,11 @@ class UseReporter:
             return
         try:
             await self._report(pb.ReportUseRequest(uses=map(_message, uses)))
+            self._heard = True
         except grpc.aio.AioRpcError as error:
-            log.warning("the registry did not hear which models are asked for (%s)", error.code().name)
+            if self._heard:
+                log.warning("the registry does not hear which models are asked for (%s)", error.code().name)
+            self._heard = False
 
 
 def _message(use: Use) -> pb.VersionUse:

@@ -81,6 +81,7 @@ class Uses:
         waiting = self._asked | {lane.key for lane in known if lane.is_stranded}
         used = {lane.key: lane.used_at for lane in known if lane.key not in waiting}
         news = [key for key, at in used.items() if at > self._told.get(key, -inf)]
+        news.sort(key=lambda key: self._told.get(key, -inf))
         found = [Use(key, 0.0, waiting=True) for key in waiting]
         found += [Use(key, now - used[key], waiting=False) for key in news]
         del found[MAX_USES:]

@@ -93,6 +93,7 @@ class Waiting:
         """Its caller has gone."""
         if not self._queue.remove(question):
             self._suspects.remove(question)
+        self._hopes.trim(self.waiting, self._waits)
 
     # Sending
 
@@ -175,6 +176,10 @@ class Waiting:
             if on_demand:
                 self._outlook.ask_for(self.key)
         self._hopes.add(question, now + seconds)
+        self._hopes.trim(self.waiting, self._waits)
+
+    def _waits(self, question: Question) -> bool:
+        return question.holder is self
 
     def _expire(self, question: Question) -> None:
         self._fail(question, self._refusals.expired())

@@ -43,7 +43,7 @@ class AuditedServicer:
                 await self._note(entry(call, _subject(request, error), error.message, error.reason))
                 raise
             if not is_written(call):
-                await self._note(entry(call, _subject(request), "", UNCHANGED))
+                await self._note(entry(call, _subject(request, response=response), "", UNCHANGED))
             return response
 
         return audited
@@ -55,7 +55,9 @@ class AuditedServicer:
             log.warning("the store takes nothing: %s by %s is not in its log", audit.action, audit.principal)
 
 
-def _subject(request: Any, error: PenstockError | None = None) -> str:
-    """What a call is about; an upload says it in its first message only, which is gone."""
+def _subject(request: Any, error: PenstockError | None = None, response: Any = None) -> str:
+    """What a call is about; an upload says it in its first message only, which is gone, or by what came of it."""
     named = next((getattr(request, field) for field in _SUBJECTS if hasattr(request, field)), "")
+    if not named and hasattr(response, "manifest"):
+        named = response.manifest.name
     return named or (error.metadata.get("model", "") if error else "")

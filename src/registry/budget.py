@@ -107,6 +107,7 @@ def allot(
     needs: Mapping[Key, int],
     budget: Budget,
     begun: Collection[Key] = (),
+    failed: Collection[Key] = (),
 ) -> Allotment:
     """Decide what may be loaded.
 
@@ -116,24 +117,29 @@ def allot(
         needs: bytes of one worker of each version in the other two; 0: not known.
         budget: the bound.
         begun: what was granted before, and has not failed since.
+        failed: what did not load: the old version comes back, should it have made way.
     """
     found, room = Allotment(set(), {}), _Room(budget)
-    fresh = {key for key in begun if key not in held or not held[key].ready}
-    order = sorted(wishes, key=lambda key: _order(wishes[key], fresh=key in fresh))
+    ready = {key for key in begun if key in held and held[key].ready}
+    fresh = set(begun) - ready
+    order = sorted(wishes, key=lambda key: _order(wishes[key], fresh=key in fresh, failed=key in failed))
+    is_new = False
     for key in order:
         wish, memory = wishes[key], wishes[key].instances * needs[key]
-        if (wish.needed and not wish.yields) or room.fits(memory):
+        stays = not wish.yields or (key in ready and not is_new)  # that it has grown is no reason to end its answers
+        if (wish.needed and stays) or room.fits(memory):
             room.take(memory)
             found.granted.add(key)
+            is_new = is_new or key not in begun
         else:
             found.waits[key] = NO_ROOM
     _hold_back(found, [key for key in order if key in found.granted], wishes, held, needs, budget)
     return found
 
 
-def _order(wish: Wish, *, fresh: bool) -> tuple[bool, bool, Rank, bool, float]:
+def _order(wish: Wish, *, fresh: bool, failed: bool) -> tuple[bool, bool, bool, Rank, bool, float]:
     """A load that has begun is not given up for a later wish: of two that take turns neither would ever answer."""
-    return (not wish.needed, wish.yields, wish.rank, wish.needed or not fresh, wish.age)
+    return (not wish.needed, wish.yields, failed, wish.rank, wish.needed or not fresh, wish.age)
 
 
 def _hold_back(

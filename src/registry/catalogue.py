@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..signature import Signature
 from . import audit, placement, rules, serving_policy
 from .budget import Budget, Key
+from .demand import Use
 from .differences import differences
 from .fleet import Fleet
 from .lifecycle import version_state
@@ -49,6 +50,7 @@ class Catalogue:
         self._wall = wall
         self._due: dict[str, float] = {}
         self._deployments: dict[Key, int] = {}
+        self._began = hub.revision
         self._models = {model.name: model for model in models}
         self._loads = Loads(self._models, fleet, budget, keep_warm_s, wall, monotonic)
         self._loads.settle()
@@ -112,13 +114,18 @@ class Catalogue:
         model = self.known(name)
         return await self._apply(model, rules.Decision(serving_policy.with_policy(model, policy, fields)))
 
-    def use(self, key: Key, ago: float, *, waiting: bool) -> None:
+    def use(self, uses: Iterable[Use]) -> None:
         """See `Loads.use`; what does not exist is passed over."""
-        model = self._models.get(key[0])
-        if model and key[1] in placement.on_demand(model):
-            self._loads.use(key, ago, waiting=waiting)
-            if waiting:
-                self.show(model.name)
+        woken = set()
+        for use in uses:
+            name, number = use.key
+            model = self._models.get(name)
+            if model and number in placement.on_demand(model):
+                self._loads.use(use)
+                if use.waiting:
+                    woken.add(name)
+        if woken:
+            self._put_all(woken | self._loads.settle())
 
     async def set_alias(
         self, name: str, alias: str, number: int, expected: int | None, principal: str
@@ -164,14 +171,16 @@ class Catalogue:
 
     def show_due(self, now: float) -> None:
         """Tell what time alone has changed; `now` in unix seconds."""
-        for name in {name for name, due in self._due.items() if due <= now} | self._loads.settle():
-            self._put(name)
+        self._put_all({name for name, due in self._due.items() if due <= now} | self._loads.settle())
 
     def show(self, name: str) -> ModelView:
         """Tell followers a model as it is now, unless they know; and what that means for others."""
-        for other in self._loads.settle() - {name}:
-            self._put(other)
+        self._put_all(self._loads.settle() - {name})
         return self._put(name)
+
+    def _put_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._put(name)
 
     def _put(self, name: str) -> ModelView:
         model = self._models[name]
@@ -202,7 +211,9 @@ class Catalogue:
 
         def view(version: Version) -> VersionView:
             number, key = version.number, (model.name, version.number)
-            wanted, waits = desired.get(number, 0), self._loads.waits(*key)
+            wanted, waits, failure = desired.get(number, 0), self._loads.waits(*key), failures.last(key)
+            if failure and not wanted:
+                failure = replace(failure, next=0.0)  # nobody will try
             return VersionView(
                 version,
                 wanted,
@@ -210,8 +221,8 @@ class Catalogue:
                 failures.error(key),
                 serving_policy.device(model, version),
                 warm.get(number, 0.0) if wanted else 0.0,
-                failures.last(key),
-                self._deployments.get(key, 0),
+                failure,
+                self._deployments.get(key, self._began),  # who gave it up tells a registry that has forgotten why
                 waits,
                 memory.get(key, version.memory),
                 number in on_demand,

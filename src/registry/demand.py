@@ -7,11 +7,23 @@ not been used for a while, or gives way to others. Uses that are reported late d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .budget import Key
 
 PATIENCE_S = 3.0
 """Gateways say once a second that requests wait; for so long that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a gateway says of a version."""
+
+    key: Key
+    ago: float
+    """Seconds since it was asked for last."""
+    waiting: bool
+    """Requests wait for it."""
 
 
 class Demand:

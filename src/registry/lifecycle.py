@@ -20,7 +20,7 @@ def version_state(desired: int, workers: Collection[State], load_error: str, *, 
         # Before it is true: followers stop sending while the workers still answer.
         if workers:
             return State.UNLOADING
-        return State.START if waits else State.END
+        return State.START if waits and not load_error else State.END
     if State.AVAILABLE in workers:
         return State.AVAILABLE
     if State.LOADING in workers:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from . import placement, serving_policy
 from .budget import NO_ROOM, Allotment, Budget, Held, Key, Wish, allot, check_room
-from .demand import Demand
+from .demand import Demand, Use
 from .fleet import Fleet
-from .state import Model
+from .state import Model, State
 
 log = logging.getLogger("penstock.registry")
 
@@ -64,19 +64,13 @@ class Loads:
         """A worker holds it, for whatever reason: that counts as a use."""
         self._demand.wake(key, self._monotonic())
 
-    def use(self, key: Key, ago: float, *, waiting: bool) -> None:
-        """A gateway says that a version was asked for.
-
-        Args:
-            key: which.
-            ago: seconds since the last time.
-            waiting: requests wait for it.
-        """
+    def use(self, use: Use) -> None:
+        """A gateway says that a version was asked for."""
         now = self._monotonic()
-        if waiting:
-            self._demand.asked(key, now)
+        if use.waiting:
+            self._demand.asked(use.key, now)
         else:
-            self._demand.used(key, now - ago)
+            self._demand.used(use.key, now - use.ago)
 
     def waits(self, name: str, number: int) -> str:
         """Why a version is not loaded although it should be; empty: it is, or should not."""
@@ -92,8 +86,8 @@ class Loads:
             return set()
         held, wishes = self._fleet.held(), self._wishes(self._models)
         before, failures = self._allotment, self._fleet.failures
-        begun = {key for key in before.granted if not failures.error(key)}
-        after = allot(wishes, held, self._needs(wishes, held), self._budget, begun)
+        failed = {key for key in wishes if failures.error(key)}
+        after = allot(wishes, held, self._needs(wishes, held), self._budget, before.granted - failed, failed)
         self._put_to_sleep(after, wishes)
         self._allotment = after
         for key, why in after.waits.items():
@@ -130,14 +124,20 @@ class Loads:
         return placement.wishes(model, self._wall(), self._keep_warm_s, self._ages(model))
 
     def _ages(self, model: Model) -> Mapping[int, float]:
-        """Of the versions that are awake; what was not used for too long falls asleep here."""
-        ages = self._demand.ages(model.name, self._monotonic())
-        if not ages:
+        """Of the versions that are awake; what was not used for too long, and is not loading, falls asleep here."""
+        now, idle = self._monotonic(), serving_policy.idle_s(model)
+        ages = self._demand.ages(model.name, now)
+        overdue = [number for number, age in ages.items() if age >= idle]
+        if not overdue:
             return ages
-        idle = serving_policy.idle_s(model)
-        for number in [number for number, age in ages.items() if age >= idle]:
-            self._demand.sleep((model.name, number))
-        return {number: age for number, age in ages.items() if age < idle}
+        workers = self._fleet.states(model.name)
+        for number in overdue:
+            key, states = (model.name, number), workers.get(number, ())
+            if State.LOADING in states and State.AVAILABLE not in states:
+                self._demand.wake(key, now)
+            else:
+                self._demand.sleep(key)
+        return self._demand.ages(model.name, now)
 
     def _needs(
         self, wishes: Mapping[Key, Wish], held: Mapping[Key, Held], changed: Mapping[str, Model] | None = None

@@ -6,12 +6,13 @@ Changes take turns and run to their end: two callers never see or make half of o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from ..signature import Signature
 from .budget import Budget
 from .catalogue import Catalogue
+from .demand import Use
 from .fleet import Fleet
 from .keyring import Keyring
 from .leases import TTL_S, Leases
@@ -163,9 +164,9 @@ class Registry:
         self._catalogue.show(worker.name)  # without awaiting: followers hear of both together
         return registered
 
-    def use(self, key: tuple[str, int], ago: float, *, waiting: bool) -> None:
+    def use(self, uses: Iterable[Use]) -> None:
         """See `Catalogue.use`. It waits for no other change and for no store."""
-        self._catalogue.use(key, ago, waiting=waiting)
+        self._catalogue.use(uses)
 
     async def renew_lease(self, worker_id: str, epoch: int, report: LoadReport, draining: bool) -> bool:
         """Prolong a lease; whether the worker is to drain. Raises LeaseFenced.

@@ -16,6 +16,7 @@ from ..signature import Signature
 from . import records
 from .artifacts import Artifacts
 from .audit import principal_of as _principal
+from .demand import Use
 from .publishing import Publishing, Requests
 from .registry import Registry
 from .serving_records import seconds_of, serving_from_message
@@ -123,9 +124,8 @@ class RegistryServicer:
 
     async def report_use(self, request: pb.ReportUseRequest, call: Call) -> pb.ReportUseResponse:
         """Note what gateways are asked for."""
-        for use in request.uses[:MAX_USES]:
-            ago = max(seconds_of(use.ago), 0.0)
-            self._registry.use((use.name, use.version), ago, waiting=use.waiting)
+        asked = request.uses[:MAX_USES]
+        self._registry.use(Use((u.name, u.version), max(seconds_of(u.ago), 0.0), u.waiting) for u in asked)
         return pb.ReportUseResponse()
 
     async def fetch_file(self, request: pb.FetchFileRequest, call: Call) -> AsyncIterator[pb.FetchFileResponse]:

@@ -16,6 +16,8 @@ MAX_PINNED = 100
 MAX_SECONDS = 30 * 24 * 3600.0
 IDLE_S = 300.0
 """For how long a lazy model's version stays loaded after its last use."""
+MIN_IDLE_S = 5.0
+"""Gateways report a use up to a few seconds late."""
 FIELDS = {
     "versions": "versions",
     "instances": "instances",
@@ -91,9 +93,9 @@ def _violations(policy: ServingPolicy) -> Iterator[Violation]:
     placed = chain(instance_violations(policy.instances), device_violations(policy.device))
     yield from (replace(wrong, field=f"policy.{wrong.field}") for wrong in placed)
     yield from _version_violations(policy.versions)
-    for field, seconds in (("keep_warm", policy.keep_warm_s), ("idle", policy.idle_s)):
-        if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
-            yield Violation(f"policy.{field}", f"{seconds:g} s: must be from 0 to {MAX_SECONDS:g} s")
+    for field, seconds, least in (("keep_warm", policy.keep_warm_s, 0.0), ("idle", policy.idle_s, MIN_IDLE_S)):
+        if seconds is not None and not least <= seconds <= MAX_SECONDS:
+            yield Violation(f"policy.{field}", f"{seconds:g} s: must be from {least:g} to {MAX_SECONDS:g} s")
 
 
 def _version_violations(policy: VersionPolicy) -> Iterator[Violation]:

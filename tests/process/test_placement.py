@@ -137,6 +137,22 @@ def test_without_room_for_two_a_version_is_refused_or_takes_the_place_of_the_old
         assert "scale:1 is not loaded: the memory budget has no room" in server.log()
 
 
+def test_a_version_that_fails_in_the_place_of_the_old_one_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_MAX_LOADED", "1")
+    with running(tmp_path / "data") as server:
+        publish(server, tmp_path, 1)
+        server.command("policy", "scale", "--resource-preserving")
+        (tmp_path / "broken.py").write_text(BROKEN.replace("FAIL", "raise ValueError('no weights here')"))
+        server.command("publish", "scale", f"{tmp_path / 'broken.py'}:Scale")
+        with pytest.raises(CommandFailed, match="no weights here"):
+            server.command("alias", "scale", "stable", "2")
+        model = until(server, lambda model: states(model) == {1: "AVAILABLE", 2: "END"})
+        assert "left alone until it is deployed again" in model.versions[0].reason
+        assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 1
+
+
 def test_lazy_models_are_loaded_when_asked_for_and_make_room_for_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +171,7 @@ def test_lazy_models_are_loaded_when_asked_for_and_make_room_for_each_other(
             assert (loaded["a"], loaded["b"]) == ("AVAILABLE", "AVAILABLE")
             with pytest.raises(penstock.errors.ModelLoading):
                 client.predict("c", {"x": x}, timeout=0.4)
-        server.command("policy", "b", "--idle", "0")
+        server.command("policy", "b", "--idle", "5")
         with penstock.Client(server.grpc) as client:
             asleep = next(
                 model.versions[0]

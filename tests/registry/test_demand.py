@@ -10,7 +10,7 @@ import pytest
 from penstock.errors import InvalidArgument
 from penstock.registry import placement
 from penstock.registry.budget import Budget
-from penstock.registry.demand import PATIENCE_S, Demand
+from penstock.registry.demand import PATIENCE_S, Demand, Use
 from penstock.registry.registry import opened
 from penstock.registry.serving_policy import IDLE_S
 from penstock.registry.state import LoadReport, ServingPolicy
@@ -107,11 +107,11 @@ async def serve(world: World, name: str) -> None:
 
 
 def ask(world: World, name: str) -> None:
-    world.registry.use((name, 1), 0.0, waiting=True)
+    world.registry.use([Use((name, 1), 0.0, waiting=True)])
 
 
 def use(world: World, name: str, ago: float = 0.0) -> None:
-    world.registry.use((name, 1), ago, waiting=False)
+    world.registry.use([Use((name, 1), ago, waiting=False)])
 
 
 async def passes(world: World, seconds: float) -> None:
@@ -189,6 +189,20 @@ async def test_a_model_that_becomes_lazy_is_not_unloaded_at_once(world: World) -
     await world.registry.set_policy("a", ServingPolicy(lazy=True, idle_s=20.0), ["lazy", "idle"])
     assert seen(world, "a") == (1, "AVAILABLE")
     await passes(world, 20)
+    assert seen(world, "a") == (0, "UNLOADING")
+
+
+async def test_a_load_that_takes_longer_than_that_is_not_idle(world: World) -> None:
+    await published(world, "a")
+    await world.registry.set_policy("a", ServingPolicy(lazy=True, idle_s=20.0), ["lazy", "idle"])
+    ask(world, "a")
+    world.registry.report_load(worker("a", "a"))
+    await passes(world, 100)
+    assert seen(world, "a") == (1, "LOADING")
+    await serve(world, "a")
+    await passes(world, 19)
+    assert seen(world, "a") == (1, "AVAILABLE")
+    await passes(world, 1)
     assert seen(world, "a") == (0, "UNLOADING")
 
 

@@ -91,6 +91,43 @@ async def test_a_resource_preserving_model_loads_the_new_version_when_the_old_on
     assert seen(world) == {1: (0, "END"), 2: (1, "AVAILABLE")}
 
 
+async def test_a_version_that_fails_in_the_place_of_the_old_one_gives_it_back_until_it_is_deployed_again(
+    world: World,
+) -> None:
+    registry = world.registry
+    await published(world, 1, name="other")
+    await published(world, 1)
+    await registry.set_policy("digits", PRESERVING, ["resource_preserving"])
+    await registry.publish(draft(version=2), "ann")
+    await registry.deploy("digits", 2, 0, "")
+    await registry.revoke_lease("digits-1")
+    assert seen(world) == {1: (0, "START"), 2: (1, "START")}
+    registry.report_load(worker("digits-2", version=2, state=State.END), LoadFailure("no such file", 1, 77.0))
+    assert seen(world) == {1: (1, "START"), 2: (0, "END")}
+    failed = registry.model("digits").versions[1]
+    assert failed.load_error == "no such file"
+    assert failed.last_failure == LoadFailure("no such file", 1)  # there is no next one
+    await serve(world, 1)
+    await registry.tick()
+    assert seen(world) == {1: (1, "AVAILABLE"), 2: (0, "END")}
+    await registry.deploy("digits", 2, 0, "")
+    assert seen(world) == {1: (0, "UNLOADING"), 2: (0, "START")}
+
+
+async def test_what_answers_is_not_taken_back_because_it_has_grown(world: World) -> None:
+    registry = world.registry
+    await published(world, 1)
+    await registry.set_policy("digits", PRESERVING, ["resource_preserving"])
+    await published(world, 2)
+    await registry.set_alias("digits", "canary", 2, None, "ann")
+    for number in (1, 2):
+        await registry.renew_lease(f"digits-{number}", number, LoadReport(memory=3 * GB // 2), False)
+    await registry.tick()
+    assert seen(world) == {1: (1, "AVAILABLE"), 2: (1, "AVAILABLE")}
+    await registry.publish(draft("other"), "ann")  # which goes before what may make way
+    assert seen(world) == {1: (0, "UNLOADING"), 2: (1, "AVAILABLE")}
+
+
 async def test_followers_hear_of_other_models_that_give_way(world: World) -> None:
     await published(world, 1, 2)
     await world.registry.set_alias("digits", "stable", 2, None, "ann")
@@ -122,10 +159,14 @@ async def test_a_failed_load_is_told_with_its_tries_while_the_old_version_goes_o
     assert world.registry.model("digits").versions[1].last_failure == LoadFailure("no such file", 1, 77.0)
 
 
-async def test_each_deployment_is_a_new_one_for_whoever_gave_the_version_up(world: World) -> None:
+async def test_each_deployment_and_each_start_is_a_new_one_for_whoever_gave_the_version_up(
+    world: World, tmp_path: Path
+) -> None:
     await published(world, 1)
-    numbers = []
+    numbers = [world.registry.model("digits").versions[0].deployment]
     for number in (1, 0, 1):
         [view] = (await world.registry.deploy("digits", number, 0, "")).versions
         numbers.append(view.deployment)
+    async with stored(tmp_path / "registry.db") as store:
+        numbers.append((await opened(store)).model("digits").versions[0].deployment)
     assert numbers == sorted(set(numbers))

@@ -114,6 +114,7 @@ def test_only_the_fields_that_are_named_change() -> None:
         ({"keep_warm_s": -1.0}, r"policy\.keep_warm: -1 s"),
         ({"keep_warm_s": float("nan")}, r"policy\.keep_warm"),
         ({"idle_s": 1e9}, r"policy\.idle: 1e\+09 s"),
+        ({"idle_s": 1.0}, r"policy\.idle: 1 s: must be from 5 "),
     ],
 )
 def test_a_bad_policy_is_refused(fields: dict[str, object], message: str) -> None:

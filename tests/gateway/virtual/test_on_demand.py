@@ -9,7 +9,7 @@ import pytest
 
 from penstock import errors
 from penstock.gateway.generation import Generation
-from penstock.gateway.hopes import TO_SAY_SO
+from penstock.gateway.hopes import MAX_FOR_LOAD, TO_SAY_SO
 from penstock.gateway.use_reporter import UseReporter
 from penstock.gateway.uses import INTERVAL
 from penstock.v1 import registry_pb2 as pb
@@ -57,6 +57,18 @@ async def test_who_has_too_little_time_is_told_shortly_before_it_is_over() -> No
     assert isinstance(question.error, errors.ModelLoading)
     assert question.error.retry_after == 1.0
     assert question.at == pytest.approx(5.0 - TO_SAY_SO)
+
+
+async def test_no_more_wait_than_leaves_room_for_other_models_and_who_has_gone_is_forgotten() -> None:
+    world = farm()
+    lane = world.balancer.lane(KEY)
+    questions = [submitted(lane, timeout=20.0) for _ in range(MAX_FOR_LOAD)]
+    with pytest.raises(errors.QueueFull):
+        submitted(lane, timeout=20.0)
+    for question in questions:
+        question.abandon()
+    assert lane.waiting == 0
+    assert len(lane._hopes._heap) < 10
 
 
 async def test_when_the_load_fails_all_that_wait_are_told_at_once() -> None:

@@ -31,8 +31,8 @@ class UsedLane(Protocol):
         """When it was asked for last."""
 
     @property
-    def is_stranded(self) -> bool:
-        """Requests wait, and there is no worker."""
+    def needs_worker(self) -> bool:
+        """Requests wait, and there is no worker, or only such as will end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Uses:
             now: the time.
         """
         known = list(lanes)
-        waiting = self._asked | {lane.key for lane in known if lane.is_stranded}
+        waiting = self._asked | {lane.key for lane in known if lane.needs_worker}
         used = {lane.key: lane.used_at for lane in known if lane.key not in waiting}
         news = [key for key, at in used.items() if at > self._told.get(key, -inf)]
         news.sort(key=lambda key: self._told.get(key, -inf))

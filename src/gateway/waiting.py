@@ -76,6 +76,11 @@ class Waiting:
         """Requests wait, and there is no worker."""
         return self.waiting > 0 and not self._binding.openings
 
+    @property
+    def needs_worker(self) -> bool:
+        """Requests wait, and there is no worker, or only such as will end."""
+        return self.waiting > 0 and not self._ready
+
     def _enqueue(self, question: Question, now: float) -> None:
         """Let one wait, if it must."""
         question.holder = self

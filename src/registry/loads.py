@@ -44,7 +44,7 @@ class Loads:
         self._keep_warm_s = keep_warm_s
         self._wall = wall
         self._monotonic = monotonic
-        self._allotment = Allotment(set(), {})
+        self._allotment = Allotment(set(fleet.held()), {})
         self._demand = Demand()
         for key in fleet.held():  # who used them is not known any more: they are given the benefit of the doubt
             self.loaded(key)

@@ -12,7 +12,7 @@ A, B = ("a", 1), ("b", 2)
 class Lane:
     key: Key
     used_at: float
-    is_stranded: bool = False
+    needs_worker: bool = False
 
 
 def told(uses: Uses, now: float, *lanes: Lane) -> list[Use]:
@@ -28,13 +28,13 @@ def test_a_use_is_told_once_and_a_later_one_again() -> None:
 
 
 def test_that_requests_wait_is_told_each_time_until_there_is_a_worker() -> None:
-    uses, lane = Uses(), Lane(A, 10.0, is_stranded=True)
+    uses, lane = Uses(), Lane(A, 10.0, needs_worker=True)
     for now in (10.5, 11.5):
         assert told(uses, now, lane, Lane(B, 10.0)) == [
             Use(A, 0.0, waiting=True),
             *([Use(B, 0.5, waiting=False)] if now == 10.5 else []),
         ]
-    lane.is_stranded = False
+    lane.needs_worker = False
     assert told(uses, 12.5, lane) == [Use(A, 2.5, waiting=False)]
 
 
@@ -57,12 +57,12 @@ def test_what_was_to_be_told_at_once_is_told_with_the_rest_if_that_is_sooner() -
 
 def test_a_report_has_a_bound_and_the_rest_comes_with_the_next_those_that_wait_first() -> None:
     uses = Uses()
-    lanes = [Lane((str(n), 1), 1.0, is_stranded=n % 2 == 1) for n in range(2 * MAX_USES)]
+    lanes = [Lane((str(n), 1), 1.0, needs_worker=n % 2 == 1) for n in range(2 * MAX_USES)]
     first = told(uses, 2.0, *lanes)
     assert len(first) == MAX_USES
     assert all(use.waiting for use in first)
     for lane in lanes:
-        lane.is_stranded = False
+        lane.needs_worker = False
     seen = {use.key for use in (*told(uses, 3.0, *lanes), *told(uses, 4.0, *lanes))}
     assert len(seen) == 2 * MAX_USES
     assert told(uses, 5.0, *lanes) == []

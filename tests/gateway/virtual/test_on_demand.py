@@ -106,6 +106,18 @@ async def test_requests_whose_worker_has_gone_ask_for_another() -> None:
     assert question.answer == b"b"
 
 
+async def test_a_worker_that_will_end_is_none_to_wait_for() -> None:
+    world = farm()
+    told(world, lazy(AVAILABLE, desired=1))
+    [worker] = world.start("a")
+    worker.forecast.credit = 0
+    lane = world.balancer.lane(KEY)
+    submitted(lane, timeout=20.0)
+    assert (lane.waiting, lane.needs_worker) == (1, False)
+    world.balancer.update([endpoint("a", draining=True)])
+    assert (lane.is_stranded, lane.needs_worker) == (False, True)
+
+
 async def test_a_generator_is_waited_for_and_asked_for_each_second() -> None:
     world = farm()
 

@@ -38,9 +38,9 @@ def settle() -> None:
 
 
 def resident_bytes() -> int:
-    """What this process holds of the host's memory; 0 where the system does not say it."""
+    """What this process holds of the host's memory, in whole MiB, so that it is seldom news; 0: the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, IndexError, ValueError):
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return pages * os.sysconf("SC_PAGE_SIZE") & -(1024 * 1024)

@@ -13,7 +13,7 @@ from penstock.registry.budget import Budget
 from penstock.registry.demand import PATIENCE_S, Demand, Use
 from penstock.registry.registry import opened
 from penstock.registry.serving_policy import IDLE_S
-from penstock.registry.state import LoadReport, ServingPolicy
+from penstock.registry.state import LoadReport, ServingPolicy, State
 
 from .conftest import Clock, World, draft, stored, worker
 from .test_rules import model, move
@@ -196,7 +196,7 @@ async def test_a_load_that_takes_longer_than_that_is_not_idle(world: World) -> N
     await published(world, "a")
     await world.registry.set_policy("a", ServingPolicy(lazy=True, idle_s=20.0), ["lazy", "idle"])
     ask(world, "a")
-    world.registry.report_load(worker("a", "a"))
+    world.registry.report_load(worker("a", "a", state=State.LOADING))
     await passes(world, 100)
     assert seen(world, "a") == (1, "LOADING")
     await serve(world, "a")

@@ -133,7 +133,9 @@ def allot(
             is_new = is_new or key not in begun
         else:
             found.waits[key] = NO_ROOM
-    _hold_back(found, [key for key in order if key in found.granted], wishes, held, needs, budget)
+    granted = [key for key in order if key in found.granted]
+    kept = {key for key in begun if key in found.granted and wishes[key].needed and not wishes[key].yields}
+    _hold_back(found, granted, wishes, held, needs, budget, kept)
     return found
 
 
@@ -149,20 +151,22 @@ def _hold_back(
     held: Mapping[Key, Held],
     needs: Mapping[Key, int],
     budget: Budget,
+    kept: Collection[Key],
 ) -> None:
-    """Start nothing in the place of what is not gone yet."""
+    """Start nothing in the place of what is not gone yet; what is `kept` has its room, also while no worker runs."""
     leaving = [key for key in held if key not in found.granted]
     if not leaving:
         return
     room = _Room(budget)
     for key in leaving:
         room.take(held[key].workers * needs[key])
-    here = [key for key in order if key in held]
-    for key in here:
-        room.take(max(held[key].workers, wishes[key].instances) * needs[key])
+    for key in order:
+        if key in held or key in kept:
+            workers = held[key].workers if key in held else 0
+            room.take(max(workers, wishes[key].instances) * needs[key])
     for key in order:
         memory = wishes[key].instances * needs[key]
-        if key in held:
+        if key in held or key in kept:
             continue
         if room.fits(memory):
             room.take(memory)

@@ -38,7 +38,7 @@ def settle() -> None:
 
 
 def resident_bytes() -> int:
-    """What this process holds of the host's memory, in whole MiB, so that it is seldom news; 0: the system does not say."""
+    """What this process holds of the host's memory, in whole MiB so that it is seldom news; 0: not known."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, IndexError, ValueError):

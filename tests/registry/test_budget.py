@@ -92,6 +92,25 @@ def test_a_load_that_has_begun_is_not_given_up_for_a_later_wish(
     assert decided({1: spare(5), 2: spare(0)}, held, 1, begun)[0] == granted
 
 
+def test_what_is_needed_and_has_lost_its_worker_does_not_wait_for_others_to_be_gone() -> None:
+    wishes = {1: Wish(ALIASED), 3: Wish(PINNED)}
+    held = {2: READY}  # on its way out, in favour of 3
+    assert decided(wishes, held, 2, begun=(1,)) == ({1}, {3})
+    assert decided(wishes, held, 2) == ({3}, {1})
+
+
+def test_a_load_that_has_failed_goes_behind_what_it_would_take_the_place_of() -> None:
+    wishes = {key(1): yields(ALIASED, 1), key(2): yields(PINNED, 0)}
+    found = allot(wishes, {}, needs(*wishes), Budget(memory=1), failed={key(2)})
+    assert found.granted == {key(1)}
+
+
+@pytest.mark.parametrize(("begun", "granted"), [((1, 2), {1, 2}), ((2,), {2}), ((), {2})])
+def test_what_answers_stays_though_it_has_grown(begun: tuple[int, ...], granted: set[int]) -> None:
+    wishes = {1: yields(ALIASED, 1), 2: yields(ALIASED, 0)}
+    assert decided(wishes, {1: READY, 2: READY}, 1, begun)[0] == granted
+
+
 def test_why_something_waits_is_said() -> None:
     wishes = {key(1): Wish(ALIASED), key(2): Wish(PINNED), key(9): spare(1)}
     held = {key(n): READY for n in (1, 3, 4, 5, 6)}

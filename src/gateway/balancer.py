@@ -97,8 +97,8 @@ class Balancer:
         task.add_done_callback(self._closing.discard)
 
     def _publish(self, key: Key) -> None:
-        """Give the lane what is ready; draining workers only if there is nothing else."""
-        ready = [s for s in self._subchannels.get(key, {}).values() if s.ready]
+        """Give the lane what is ready; draining workers only if there is nothing else, and while they take anything."""
+        ready = [s for s in self._subchannels.get(key, {}).values() if s.ready and not s.refuses]
         fresh = [s for s in ready if not s.draining]
         chosen = fresh or ready
         if chosen or key in self._lanes:

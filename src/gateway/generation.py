@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -13,9 +14,9 @@ from ..rpc.call import Call
 from .admission import Admission
 from .balancer import Balancer
 from .directory import Directory
-from .hopes import patience
+from .hopes import MAX_FOR_LOAD, patience
 from .question import Pairs
-from .refusals import Key
+from .refusals import Key, Refusals
 from .retry import Attempts, costs_budget, may_retry
 from .routing import is_expected, is_on_demand, why_unavailable
 from .subchannel import Subchannel
@@ -48,6 +49,8 @@ class Generation:
         self._balancer = balancer
         self._admission = admission
         self._default = timeout
+        self._waiting: Counter[Key] = Counter()
+        """Requests that wait for a version that is loaded because of them."""
         self._loop = asyncio.get_running_loop()
 
     async def serve(self, request: bytes, call: Call) -> AsyncGenerator[bytes, None]:
@@ -90,13 +93,24 @@ class Generation:
 
     async def _waited_for(self, key: Key, call: Call) -> Subchannel | None:
         """One that becomes ready while that is to be expected, and there is time for it."""
-        routes, outlook = self._directory.routes, self._balancer.outlook
-        on_demand = is_on_demand(routes, *key)
         left = min(call.time_remaining(), self._default)
-        until = self._loop.time() + patience(left, on_demand=on_demand)
-        while is_expected(routes, *key) and (wait := until - self._loop.time()) > 0:
-            if on_demand:
-                outlook.ask_for(key)
+        if not is_on_demand(self._directory.routes, *key):
+            return await self._expected(key, patience(left))
+        if self._waiting[key] >= MAX_FOR_LOAD:
+            raise Refusals(key).full(self._waiting[key])
+        self._waiting[key] += 1
+        try:
+            return await self._expected(key, patience(left, on_demand=True), self._balancer.outlook.ask_for)
+        finally:
+            self._waiting[key] -= 1
+            self._waiting += Counter()  # which drops what is 0
+
+    async def _expected(
+        self, key: Key, seconds: float, ask_for: Callable[[Key], None] = lambda key: None
+    ) -> Subchannel | None:
+        until = self._loop.time() + seconds
+        while is_expected(self._directory.routes, *key) and (wait := until - self._loop.time()) > 0:
+            ask_for(key)
             found = await self._balancer.wait(key, min(wait, _LOOK))
             if found is not None:
                 return found

@@ -31,6 +31,10 @@ class UsedLane(Protocol):
         """When it was asked for last."""
 
     @property
+    def is_busy(self) -> bool:
+        """A worker has a request."""
+
+    @property
     def needs_worker(self) -> bool:
         """Requests wait, and there is no worker, or only such as will end."""
 
@@ -79,7 +83,7 @@ class Uses:
         """
         known = list(lanes)
         waiting = self._asked | {lane.key for lane in known if lane.needs_worker}
-        used = {lane.key: lane.used_at for lane in known if lane.key not in waiting}
+        used = {lane.key: now if lane.is_busy else lane.used_at for lane in known if lane.key not in waiting}
         news = [key for key, at in used.items() if at > self._told.get(key, -inf)]
         news.sort(key=lambda key: self._told.get(key, -inf))
         found = [Use(key, 0.0, waiting=True) for key in waiting]

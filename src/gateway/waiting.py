@@ -81,6 +81,11 @@ class Waiting:
         """Requests wait, and there is no worker, or only such as will end."""
         return self.waiting > 0 and not self._ready
 
+    @property
+    def is_busy(self) -> bool:
+        """A worker has a request."""
+        return any(worker.in_flight for worker in self._binding.openings)
+
     def _enqueue(self, question: Question, now: float) -> None:
         """Let one wait, if it must."""
         question.holder = self

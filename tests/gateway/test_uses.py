@@ -13,6 +13,7 @@ class Lane:
     key: Key
     used_at: float
     needs_worker: bool = False
+    is_busy: bool = False
 
 
 def told(uses: Uses, now: float, *lanes: Lane) -> list[Use]:
@@ -25,6 +26,11 @@ def test_a_use_is_told_once_and_a_later_one_again() -> None:
     assert told(uses, 11.5, lane) == []
     lane.used_at = 12.0
     assert told(uses, 12.5, lane) == [Use(A, 0.5, waiting=False)]
+
+
+def test_it_is_in_use_while_a_worker_has_a_request() -> None:
+    uses, lane = Uses(), Lane(A, 10.0, is_busy=True)
+    assert [told(uses, now, lane) for now in (20.0, 21.0)] == [[Use(A, 0.0, waiting=False)]] * 2
 
 
 def test_that_requests_wait_is_told_each_time_until_there_is_a_worker() -> None:

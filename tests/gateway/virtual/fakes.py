@@ -49,6 +49,7 @@ class FakeSubchannel:
         self.in_flight = 0
         self.ready = False
         self.closed = False
+        self.refuses = False
         self.plan: list[Step] = []
         self.parts = 1
         self.asked: list[Question] = []
@@ -69,6 +70,11 @@ class FakeSubchannel:
 
     def set_ready(self, ready: bool = True) -> None:
         self.ready = ready
+        self._on_change()
+
+    def refuse(self) -> None:
+        """Say that it takes nothing new."""
+        self.refuses = True
         self._on_change()
 
     def grant(self, rows: int) -> None:

@@ -118,6 +118,20 @@ async def test_a_worker_that_will_end_is_none_to_wait_for() -> None:
     assert (lane.is_stranded, lane.needs_worker) == (False, True)
 
 
+async def test_what_a_worker_refuses_because_it_ends_waits_for_the_next_one() -> None:
+    world = farm()
+    told(world, lazy(AVAILABLE, desired=1))
+    [worker] = world.start("a")
+    worker.plan = [(0.1, errors.WorkerDraining("it ends"))]
+    question = submitted(world.balancer.lane(KEY), timeout=20.0)
+    worker.refuse()
+    await asyncio.sleep(3.0)
+    assert len(worker.asked) == 1
+    world.start("b")
+    await asyncio.sleep(0.1)
+    assert question.answer == b"b"
+
+
 async def test_a_generator_is_waited_for_and_asked_for_each_second() -> None:
     world = farm()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from penstock.testing import Server, running
 
 from .churn import churn
+from .crowd import crowd
 from .many import many
 from .scenes import Figures, bad_versions, overtaken, swaps
 
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--models", type=int, default=0, help="lazy models that are registered")
     parser.add_argument("--loaded", type=int, default=10, help="so many of them are used")
+    parser.add_argument("--crowd", type=float, default=0.0, help="seconds with more lazy models in use than have room")
     asked = parser.parse_args()
     scenes: dict[str, tuple[int, Scene]] = {
         "swaps": (asked.swaps, lambda s, f: swaps(s, f, asked.swaps, asked.rollbacks, asked.requests)),
@@ -42,6 +44,9 @@ def main() -> int:
         "churn": (asked.churn, lambda s, f: churn(s, f, asked.callers, asked.churn)),
     }
     found = {name: _played(scene) for name, (times, scene) in scenes.items() if times}
+    if asked.crowd:
+        with tempfile.TemporaryDirectory(prefix="rollouts-") as folder:
+            found["crowd"] = crowd(Path(folder), asked.crowd)
     if asked.models:
         with tempfile.TemporaryDirectory(prefix="rollouts-") as folder:
             found["many"] = many(Path(folder), asked.models, asked.loaded)

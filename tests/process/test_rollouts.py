@@ -20,6 +20,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
         ("overtaken", ("--overtaken=2",)),
         ("bad", ("--bad=1",)),
         ("churn", ("--churn=20", "--callers=8")),
+        ("crowd", ("--crowd=20",)),
     ],
 )
 def test_no_request_fails_and_no_answer_is_another_versions(scene: str, arguments: tuple[str, ...]) -> None:

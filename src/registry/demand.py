@@ -32,17 +32,19 @@ class Demand:
     def __init__(self) -> None:
         self._used: dict[str, dict[int, float]] = {}
         """By model and version that is awake: its last use."""
-        self._asked: dict[Key, float] = {}
-        """When it was last said that requests wait."""
+        self._asked: dict[Key, tuple[float, float]] = {}
+        """When it was first said that requests wait, and when last."""
 
     def wake(self, key: Key, now: float) -> None:
-        """It is loaded, or to be loaded, and counts as used now."""
+        """It is loaded, and counts as used now; nobody waits any longer."""
+        self._asked.pop(key, None)
         self._used.setdefault(key[0], {})[key[1]] = now
 
     def asked(self, key: Key, now: float) -> None:
         """Requests wait for it."""
+        since = self._asked[key][0] if self.is_waited_for(key, now) else now
         self.wake(key, now)
-        self._asked[key] = now
+        self._asked[key] = since, now
 
     def used(self, key: Key, at: float) -> None:
         """It was used then; one that sleeps goes on sleeping."""
@@ -59,9 +61,16 @@ class Demand:
             self._used.pop(key[0], None)
 
     def ages(self, name: str, now: float) -> Mapping[int, float]:
-        """By version of a model that is awake: seconds since its last use."""
-        return {number: now - at for number, at in self._used.get(name, {}).items()}
+        """By version of a model that is awake: seconds since its last use.
+
+        Where requests wait it is less than 0: so many seconds they have waited. Who has waited longest goes first; else
+        of three models with room for two the third would wait as long as the others are in use.
+        """
+        return {number: self._age((name, number), at, now) for number, at in self._used.get(name, {}).items()}
+
+    def _age(self, key: Key, used: float, now: float) -> float:
+        return self._asked[key][0] - now if self.is_waited_for(key, now) else now - used
 
     def is_waited_for(self, key: Key, now: float) -> bool:
         """Whether requests wait for it still."""
-        return key in self._asked and now - self._asked[key] < PATIENCE_S
+        return key in self._asked and now - self._asked[key][1] < PATIENCE_S

@@ -134,7 +134,7 @@ class Loads:
         for number in overdue:
             key, states = (model.name, number), workers.get(number, ())
             if State.LOADING in states and State.AVAILABLE not in states:
-                self._demand.wake(key, now)
+                self._demand.used(key, now)
             else:
                 self._demand.sleep(key)
         return self._demand.ages(model.name, now)

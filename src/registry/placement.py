@@ -92,7 +92,7 @@ def wishes(
         model: with its policy.
         now: in unix seconds.
         keep_warm_s: for a model whose policy does not say it.
-        ages: of the versions that are awake, should the model be lazy: seconds since the last use.
+        ages: of the versions that are awake, should the model be lazy: see `Demand.ages`.
     """
     lazy = model.settings.serving.lazy
     if lazy and not ages and all(version.placement is not Placement.PINNED for version in model.versions):

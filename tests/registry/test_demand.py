@@ -28,6 +28,10 @@ def test_a_version_wakes_when_it_is_waited_for_and_a_late_report_does_not_wake_i
     demand.used(KEY, 5.0)
     assert demand.ages("digits", 6.0) == {}
     demand.asked(KEY, 10.0)
+    assert demand.ages("digits", 11.0) == {1: -1.0}  # they wait
+    demand.asked(KEY, 12.0)
+    assert demand.ages("digits", 13.0) == {1: -3.0}
+    demand.wake(KEY, 10.0)
     assert demand.ages("digits", 14.0) == {1: 4.0}
     demand.used(KEY, 12.0)
     demand.used(KEY, 11.0)  # of another gateway
@@ -154,6 +158,26 @@ async def test_the_least_recently_used_one_gives_way_and_is_gone_before_the_othe
     assert [seen(world, name) for name in "abc"] == [(1, "AVAILABLE"), (0, "UNLOADING"), (0, "START")]
     await world.registry.revoke_lease("b")
     assert [seen(world, name) for name in "abc"] == [(1, "AVAILABLE"), (0, "END"), (1, "START")]
+
+
+async def test_who_has_waited_longest_is_loaded_first_however_busy_the_others_are(world: World) -> None:
+    await published(world, "a", "b", "c")
+    for name in ("a", "b"):
+        ask(world, name)
+        await serve(world, name)
+    await passes(world, 5)
+    use(world, "a")
+    ask(world, "c")
+    assert [seen(world, name)[0] for name in "abc"] == [1, 0, 0]
+    await passes(world, 1)
+    ask(world, "c")
+    ask(world, "b")  # what has just given way for it, and is not gone yet
+    use(world, "a")
+    assert [seen(world, name)[0] for name in "abc"] == [0, 1, 0]
+    await world.registry.revoke_lease("b")
+    await world.registry.revoke_lease("a")
+    ask(world, "a")
+    assert [seen(world, name)[0] for name in "abc"] == [0, 1, 1]
 
 
 async def test_what_is_pinned_or_not_lazy_never_gives_way_and_who_finds_no_room_stops_asking(world: World) -> None:

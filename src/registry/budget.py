@@ -39,8 +39,8 @@ class Wish:
     yields: bool = False
     """Where there is no room it waits for it; else the change that asks for it is refused."""
     age: float = 0.0
-    """Seconds since it was last of use, less than 0 if it is waited for; the greater, the sooner it gives way to others of
-    its rank."""
+    """Seconds since it was last of use, less than 0 if it is waited for; the greater, the sooner it gives way to others
+    of its rank."""
 
     @property
     def needed(self) -> bool:

@@ -33,19 +33,22 @@ async def swaps(server: Server, folder: Path, swaps: int, rollbacks: int, reques
     """New versions one after the other, each of which `stable` then means; some are rolled back at once."""
     publish(server, folder, 1)
     server.command("policy", MODEL, "--keep-warm", str(WARM_S))
-    line, done, back = Timeline(1), 0, 0
+    line, done, back, slowest = Timeline(1), 0, 0, 0.0
     async with load_on(server, line) as ledger:
         for number in range(2, swaps + 2):
             await _moved(line, number, server, "publish", MODEL, write_version(folder, number), f"--version={number}")
             done += 1
             if back < rollbacks * done // swaps:
+                began = time.monotonic()
                 await _moved(line, number - 1, server, "rollback", MODEL)
+                await ledger.until_answered_by(number - 1, began)
+                slowest = max(slowest, time.monotonic() - began)
                 back += 1
                 await asyncio.sleep(0.5)
                 await _moved(line, number, server, "alias", MODEL, "stable", str(number))
         await ledger.until(requests)
     ok = ledger.is_clean and ledger.asked >= requests
-    return {"swaps": done, "rollbacks": back, **ledger.figures(), "ok": ok}
+    return {"swaps": done, "rollbacks": back, "slowest rollback s": round(slowest, 2), **ledger.figures(), "ok": ok}
 
 
 async def _moved(line: Timeline, version: int, server: Server, *command: str) -> None:

@@ -7,7 +7,7 @@ from penstock.v1 import model_pb2, registry_pb2
 
 def reason(record: registry_pb2.VersionRecord) -> str:
     """What is wrong with a version, or what it waits for; empty: there is nothing to say."""
-    waits = "it waits for room in the memory budget" if record.waits else ""  # that for which names other models
+    waits = "it waits for room in the memory budget" if record.waits else ""  # its own text names other models
     return "; ".join(filter(None, (_failure(record), waits, _sleep(record))))
 
 

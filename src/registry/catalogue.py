@@ -164,7 +164,7 @@ class Catalogue:
         """
         model = self.known(name)
         version = known_version(model, number)
-        self._loads.loaded((name, number))
+        self._loads.loaded((name, number), memory)
         learned = replace(version, signature=version.signature or signature, memory=version.memory or memory)
         if learned != version:
             await self._apply(model, rules.Decision(rules.with_version(model, learned)))

@@ -46,6 +46,8 @@ class Loads:
         self._monotonic = monotonic
         self._allotment = Allotment(set(fleet.held()), {})
         self._demand = Demand()
+        known = (version.memory for model in models.values() for version in model.versions if version.memory)
+        self._least = min(known, default=0)
         for key in fleet.held():  # who used them is not known any more: they are given the benefit of the doubt
             self.loaded(key)
 
@@ -60,9 +62,11 @@ class Loads:
         """See `placement.next_change`."""
         return placement.next_change(model, self._wall(), self._keep_warm_s, self._ages(model))
 
-    def loaded(self, key: Key) -> None:
-        """A worker holds it, for whatever reason: that counts as a use."""
+    def loaded(self, key: Key, memory: int = 0) -> None:
+        """A worker of so many bytes (0: not known) holds it, for whatever reason: that counts as a use."""
         self._demand.wake(key, self._monotonic())
+        if memory:
+            self._least = min(memory, self._least or memory)
 
     def use(self, use: Use) -> None:
         """A gateway says that a version was asked for."""
@@ -144,4 +148,5 @@ class Loads:
     ) -> dict[Key, int]:
         """Bytes of one worker of each version."""
         reported, models = self._fleet.memory(), {**self._models, **changed} if changed else self._models
-        return {key: placement.memory_of(models.get(key[0]), key[1], reported) for key in wishes.keys() | held.keys()}
+        keys, least = wishes.keys() | held.keys(), self._least
+        return {key: placement.memory_of(models.get(key[0]), key[1], reported, least) for key in keys}

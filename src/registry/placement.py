@@ -122,15 +122,16 @@ def on_demand(model: Model) -> set[int]:
     return automatic & _named(model)
 
 
-def memory_of(model: Model | None, number: int, reported: Mapping[Key, int]) -> int:
+def memory_of(model: Model | None, number: int, reported: Mapping[Key, int], least: int = 0) -> int:
     """Bytes that a worker of a version takes.
 
-    As it was seen, or else as the greatest of the model's other versions, or else what its files have.
+    As it was seen, or else as the greatest of the model's other versions, or else what its files have, or `least`.
 
     Args:
         model: None: there is none any longer.
         number: of the version.
         reported: what workers say of themselves now.
+        least: the smallest worker seen of any model: libraries alone may take more than the files do.
     """
     version = model.version(number) if model else None
     if model is None or version is None:
@@ -140,7 +141,7 @@ def memory_of(model: Model | None, number: int, reported: Mapping[Key, int]) -> 
         return max(version.memory, reported.get((model.name, version.number), 0))
 
     known = seen(version) or max(map(seen, model.versions))
-    return known or sum(file.size for file in version.manifest.files)
+    return known or max(least, sum(file.size for file in version.manifest.files))
 
 
 def desired_instances(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, int]:

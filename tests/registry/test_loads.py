@@ -124,8 +124,17 @@ async def test_what_answers_is_not_taken_back_because_it_has_grown(world: World)
         await registry.renew_lease(f"digits-{number}", number, LoadReport(memory=3 * GB // 2), False)
     await registry.tick()
     assert seen(world) == {1: (1, "AVAILABLE"), 2: (1, "AVAILABLE")}
-    await registry.publish(draft("other"), "ann")  # which goes before what may make way
-    assert seen(world) == {1: (0, "UNLOADING"), 2: (1, "AVAILABLE")}
+    await registry.publish(draft(version=3), "ann")
+    assert seen(world) == {1: (1, "AVAILABLE"), 2: (1, "AVAILABLE"), 3: (0, "START")}
+    await registry.deploy("digits", 3, 0, "")  # but it makes way for what goes before it
+    assert seen(world) == {1: (0, "UNLOADING"), 2: (0, "UNLOADING"), 3: (0, "START")}
+
+
+async def test_what_was_never_loaded_is_taken_to_need_as_much_as_the_smallest_worker(world: World) -> None:
+    await published(world, 1, 2)
+    await world.registry.set_alias("digits", "canary", 2, None, "ann")
+    with pytest.raises(MemoryBudgetExceeded, match=r"would need 3\.0 GB"):
+        await world.registry.publish(draft("other"), "ann")
 
 
 async def test_followers_hear_of_other_models_that_give_way(world: World) -> None:

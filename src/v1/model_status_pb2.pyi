@@ -103,7 +103,7 @@ class VersionStatus(_message.Message):
     desired_instances: _builtins.int
     """How many instances are wanted. 0: it is not deployed."""
     deployment: _builtins.int
-    """Grows with every Deploy of it, and says whether what is told here is from before or after one."""
+    """Grows with every Deploy of it, or start of the registry; says whether what is told here is from before or after one."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The aliases that name it."""

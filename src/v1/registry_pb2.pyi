@@ -81,7 +81,9 @@ class VersionRecord(_message.Message):
     load_error: _builtins.str
     """Why the last load failed. Empty: it did not."""
     deployment: _builtins.int
-    """Grows with every Deploy of it: whoever gave it up after too many failures tries again."""
+    """Grows with every Deploy of it, and with every start of the registry: whoever gave it up after too many failures
+    tries again.
+    """
     waits: _builtins.str
     """Why it is not loaded although it should be, for a person: the memory budget has no room for it yet."""
     memory_bytes: _builtins.int

@@ -44,7 +44,7 @@ class Maker:
         options |= {"model_name": "tiny", "version": "1.0", "export_path": str(out), "handler": handler}
         options["archive_format"] = archive_format
         said = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        command = [Path(sys.executable).with_name("torch-model-archiver"), *said]
+        command = [str(Path(sys.executable).with_name("torch-model-archiver")), *said]
         # It copies everything to a folder of the model's name first.
         subprocess.run(command, check=True, env={**os.environ, "TMPDIR": str(tmp)})
         return out / f"tiny{SUFFIXES[archive_format]}"

@@ -232,6 +232,12 @@ async def test_a_module_with_a_function_is_a_handler(archiver: Maker, serve: Ser
     assert served.times.predict(1) > 0
 
 
+async def test_a_handler_may_ask_for_gradients(archiver: Maker, serve: Serve) -> None:
+    gradient = "__import__('torch').autograd.grad(x * x, x)[0].item()"
+    body = f"[{gradient} for row in data for x in [__import__('torch').tensor(float(row['data']), requires_grad=True)]]"
+    assert await (await serve(of_module(archiver, body))).one(b"3") == b"6.0"
+
+
 async def test_another_function_is_named_after_a_colon(archiver: Maker, serve: Serve) -> None:
     archiver.write("plain.py", MODULE.format(body="0") + MODULE.replace("handle", "other").format(body="['x']"))
     archive = archiver(f"{archiver.folder}/plain:other")

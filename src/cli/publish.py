@@ -27,7 +27,12 @@ def add_to(app: typer.Typer) -> None:
 
 def publish(
     name: Annotated[str, typer.Argument(help="The model's name.")],
-    source: Annotated[str, typer.Argument(help="model.pt2 | model.pt | file.py:Class | folder:file.py:Class")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="model.pt2 | model.pt | model.mar | file.py:Class | folder:file.py:Class | models:/name@alias"
+        ),
+    ],
     version: Annotated[int, typer.Option(help="Its number; 0: the next one.")] = 0,
     alias: Annotated[list[str] | None, typer.Option(help="An alias that shall mean it; may be repeated.")] = None,
     max_batch_size: Annotated[int, typer.Option(help="The most rows that run together; 0: the default.")] = 0,

@@ -12,6 +12,7 @@ from penstock.v1 import model_pb2
 
 from ..config import BadSetting
 from ..signature import parse_spec
+from .packaged import read_packaged
 
 _SUFFIXES = {".pt2": "torch_export", ".pt": "torchscript", ".ts": "torchscript"}
 _CHUNK = 1024 * 1024
@@ -50,6 +51,8 @@ class Source:
     format: str
     entry: str
     files: tuple[File, ...]
+    held: object = None
+    """Must be held as long as the files are read."""
 
 
 def read_source(source: str, inputs: Sequence[str] = ()) -> Source:
@@ -58,6 +61,7 @@ def read_source(source: str, inputs: Sequence[str] = ()) -> Source:
     Args:
         source: `model.pt2`, `model.pt`, `file.py:Class`, or `folder/file.py:Class` preceded by nothing else; a Python
             file is published with the other files of its folder only if the folder is named: `folder:file.py:Class`.
+            Or what `read_packaged` knows.
         inputs: for TorchScript, `x=FP32[batch,64]` each.
 
     Raises:
@@ -65,9 +69,13 @@ def read_source(source: str, inputs: Sequence[str] = ()) -> Source:
     """
     if source.count(":") and source.rpartition(":")[0].endswith(".py"):
         return _python(source)
+    if (packaged := read_packaged(source)) is not None:
+        known_files = [File(name, where) for name, where in packaged.files]
+        declared = [File("signature.json", _signature(inputs))] if inputs else []
+        return Source(packaged.format, packaged.entry, (*known_files, *declared), packaged)
     path = Path(source)
     if path.suffix not in _SUFFIXES:
-        known = "model.pt2 (torch.export), model.pt (TorchScript) or file.py:Class (a penstock.Servable)"
+        known = "model.pt2 (torch.export), model.pt (TorchScript), model.mar (TorchServe) or file.py:Class (a Servable)"
         raise BadSetting(f"SOURCE {source!r} is not known; publish {known}")
     _require(path)
     files = [File(path.name, path)]

@@ -39,6 +39,8 @@ class Loaded:
     """The most rows that the model itself allows; None: no bound is known."""
     min_rows: int = 1
     """The fewest rows that the model itself allows; smaller batches are filled up with their last row."""
+    default_rows: int | None = None
+    """The greatest batch where the publisher says nothing; None: the usual one."""
     padding: Padding | None = None
     """What the model itself says about requests of different lengths."""
     layout: Layout | None = None
@@ -75,6 +77,7 @@ Loader = Callable[[Path, str, str], Loaded]
 """(the version's folder, the manifest's entry, the device) → the model, not warmed up."""
 
 _HOMES = {"torch_export": "torch_export", "torchscript": "torchscript", "python": "python_class"}
+_HOMES |= {"torchserve": "torchserve", "mlflow": "mlflow_model"}
 FORMATS = tuple(_HOMES)
 
 

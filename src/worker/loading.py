@@ -114,7 +114,7 @@ def _padding(published: model_pb2.BatchPolicy) -> Padding | None:
 def _policy(published: model_pb2.BatchPolicy, loaded: Loaded) -> BatchPolicy:
     """As published, within what the model itself allows."""
     default = BatchPolicy()
-    rows = published.max_batch_size or default.max_batch_size
+    rows = published.max_batch_size or loaded.default_rows or default.max_batch_size
     return BatchPolicy(
         max_batch_size=min(rows, loaded.max_rows or rows) if loaded.signature.batch else 1,
         max_queue_delay=published.max_queue_delay.ToMilliseconds() / 1000,

@@ -62,8 +62,9 @@ async def warm_up(
     greatest = max_batch_size if loaded.signature.batch else 1
     for rows in sorted(buckets(greatest), key=lambda rows: (rows not in (1, greatest), rows)):
         if rows in (1, greatest) or loop.time() < until:
-            await _forward(executor, loaded, rows)  # not measured: first-time work is in it
-            times.learn(rows, await _seconds(executor, loaded, rows, until))
+            outputs, _ = await _forward(executor, loaded, rows)  # not measured: first-time work is in it
+            if outputs is not None:  # how long a refusal takes says nothing of an answer
+                times.learn(rows, await _seconds(executor, loaded, rows, until))
 
 
 async def _seconds(executor: Executor, loaded: Loaded, rows: int, until: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +31,33 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
     Raises:
         ModelLoadFailed: a file is not safetensors, or its tensors are not exactly those of the module.
     """
+    source, files = _files(folder)
     module = build(folder, entry)
-    fill(module, _weights(folder, module), "the safetensors")
+    fill(module, _weights(source, files, module), source)
     return serve(module, folder, device)
 
 
-def _weights(folder: Path, module: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _weights(source: str, files: Sequence[Path], module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All tensors by name. They are mapped: a file is read when its tensors are copied."""
     own = module.state_dict()
-    files = _files(folder)
     names = {path: _names(path) for path in files}
     every = [name for path in files for name in names[path]]
     if len(every) > 2 * len(own) + _MOST_SPARE:
-        refuse_names("the safetensors", unknown=[name for name in every if name not in own])
+        refuse_names(source, unknown=[name for name in every if name not in own])
     if len(set(every)) != len(every):
-        raise ModelLoadFailed("a tensor stands in two of the safetensors files; save the model again")
+        raise ModelLoadFailed(f"{source} names files that hold the same tensor; save the model again")
     return {name: tensor for path in files for name, tensor in _tensors(path)}
 
 
-def _files(folder: Path) -> list[Path]:
-    """Those of the index if there is one, else the only one."""
+def _files(folder: Path) -> tuple[str, list[Path]]:
+    """Those of the index if there is one, else the only one; and what an error calls them."""
     indices, singles = sorted(folder.glob(f"*{_INDEX}")), sorted(folder.glob("*.safetensors"))
     if len(indices) == 1:
-        return _listed(indices[0])
+        return indices[0].name, _listed(indices[0])
     if len(singles) != 1 or indices:
         found = ", ".join(path.name for path in (*indices, *singles)) or "none"
         raise ModelLoadFailed(f"a version has one .safetensors file, or one index of several; this one has: {found}")
-    return singles
+    return singles[0].name, singles
 
 
 def _listed(index: Path) -> list[Path]:

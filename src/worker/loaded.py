@@ -78,6 +78,7 @@ Loader = Callable[[Path, str, str], Loaded]
 
 _HOMES = {"torch_export": "torch_export", "torchscript": "torchscript", "python": "python_class"}
 _HOMES |= {"torchserve": "torchserve", "mlflow": "mlflow_model"}
+_HOMES |= {"safetensors": "safetensors", "state_dict": "state_dict", "onnx": "onnx"}
 FORMATS = tuple(_HOMES)
 
 

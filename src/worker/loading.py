@@ -13,12 +13,13 @@ from ..servable import Padding
 from .by_length import ByLength
 from .device import resolve_device
 from .engine import BatchPolicy, ServiceTimes
+from .examples import read_examples
 from .executor import Executor
 from .fetch import fetch
 from .loaded import Loaded, load
 from .model_thread import ModelThread
 from .registry_client import RegistryClient
-from .warmup import prove, warm_up
+from .warmup import prove, prove_golden, warm_up
 from .worker_config import WorkerConfig
 
 _FETCHED = 0.3
@@ -90,6 +91,8 @@ async def make_ready(
     await stages.enter("loading", _FETCHED)
     loaded = await thread.call(lambda: load(manifest.format, folder, manifest.entry, record.device))
     loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
+    signature = loaded.signature
+    examples = await asyncio.to_thread(lambda: read_examples(folder, manifest.examples, signature))
     policy, times = _policy(manifest.batching, loaded), ServiceTimes()
     # On the thread, since to pin memory takes a while.
     most = policy.max_batch_size
@@ -97,9 +100,11 @@ async def make_ready(
         lambda: Executor(loaded, record.device, most, thread, on_fatal, expected=times.predict)
     )
     await stages.enter("warming up", 0.6)
-    await warm_up(executor, loaded, most, times)
+    await warm_up(executor, loaded, most, times, samples=examples.samples)
     await stages.enter("proving", 0.9)
-    await prove(executor, loaded)
+    await prove(executor, loaded, examples.samples)
+    if examples.golden is not None:
+        await prove_golden(executor, loaded, examples.golden, examples.tolerance, most)
     return Ready(loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
 
 

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ SIGNATURE = Signature(
 )
 
 
-EXAMPLES: dict[str, object] = {"examples": Examples("model.pt2", "", 0.0, None), "optimization": Optimization.AUTO}
+EXAMPLES: dict[str, Any] = {"examples": Examples("model.pt2", "", 0.0, None), "optimization": Optimization.AUTO}
 OPTIMIZED = Optimized(
     "aot", (Candidate("plain", {1: 0.25, 64: 2.0}), Candidate("aot", {1: 0.125}), Candidate("x", {}, "no"))
 )

@@ -92,7 +92,7 @@ class Metadata:
     signature: Signature | None
     """None until a worker has loaded the version once."""
     format: str
-    """`torch_export`, `torchscript` or `python`."""
+    """`torch_export`, `torchscript`, `onnx`, `safetensors`, `state_dict`, `python`, …"""
     labels: Mapping[str, str]
     created: datetime | None
     """When it was published, in UTC."""

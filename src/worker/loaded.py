@@ -81,6 +81,7 @@ Loader = Callable[[Path, str, str], Loaded]
 """(the version's folder, the manifest's entry, the device) → the model, not warmed up."""
 
 _HOMES = {"torch_export": "torch_export", "torchscript": "torchscript", "python": "python_class"}
+_HOMES |= {"safetensors": "safetensors", "state_dict": "state_dict", "onnx": "onnx"}
 FORMATS = tuple(_HOMES)
 
 

@@ -152,6 +152,6 @@ def _policy(published: model_pb2.BatchPolicy, loaded: Loaded) -> BatchPolicy:
     rows = published.max_batch_size or default.max_batch_size
     return BatchPolicy(
         max_batch_size=min(rows, loaded.max_rows or rows) if loaded.signature.batch else 1,
-        max_queue_delay=published.max_queue_delay.ToMilliseconds() / 1000,
+        max_queue_delay=published.max_queue_delay.ToMicroseconds() / 1e6,
         max_queue_size=published.max_queue_size or max(default.max_queue_size, 4 * rows),
     )

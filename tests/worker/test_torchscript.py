@@ -118,7 +118,7 @@ def test_a_signature_that_cannot_be_read_is_refused_with_an_example(save: Save, 
 
 
 def test_an_input_of_bytes_is_refused(save: Save) -> None:
-    with pytest.raises(ModelLoadFailed, match="'x' is BYTES, which TorchScript does not have"):
+    with pytest.raises(ModelLoadFailed, match="'x' is BYTES, which torch does not have"):
         read(save(Steps(), beside={"inputs": {"x": "BYTES[batch]"}}))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from penstock.worker.compiled.aot import compiled_program
+from penstock.worker.compiled.cache import CompiledCache
 
 MOST = 32
 """Rows that run together."""
@@ -86,3 +92,38 @@ def save_golden(model: torch.nn.Module, images: NDArray[np.float32], path: Path)
     arrays: Any = {f"output.{name}": value for name, value in answers(model, images).items()}
     np.savez(path, **arrays | {"input.image": images})
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An exported program that AOTInductor has compiled once for the whole test run: that takes a minute or two."""
+
+    model: torch.nn.Module
+    program: Path
+    cache: Path
+    """Where the package is kept."""
+
+    def package(self, path: Path) -> Path:
+        """The package as AOTInductor writes it."""
+        [place] = [place for place in self.cache.iterdir() if place.is_dir()]
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted((place / "data").rglob("*")):
+                archive.write(file, Path("model") / file.relative_to(place))
+        return path
+
+    def copy_cache(self, cache: Path) -> None:
+        """To where other workers will look for it."""
+        shutil.copytree(self.cache, cache)
+
+
+def compile_digits(folder: Path) -> Compiled:
+    """Train, export and compile the CNN, for one thread."""
+    model = trained(Convolutions)
+    program = export(model, folder / "digits.pt2")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        compiled_program(program, "cpu", CompiledCache(folder / "compiled"))
+    finally:
+        torch.set_num_threads(threads)
+    return Compiled(model, program, folder / "compiled")

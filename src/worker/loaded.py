@@ -82,6 +82,7 @@ Loader = Callable[[Path, str, str], Loaded]
 
 _HOMES = {"torch_export": "torch_export", "torchscript": "torchscript", "python": "python_class"}
 _HOMES |= {"safetensors": "safetensors", "state_dict": "state_dict", "onnx": "onnx"}
+_HOMES |= {"aot_inductor": "aot_inductor"}
 FORMATS = tuple(_HOMES)
 
 

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..signature import BATCH, Dim, DType, Signature, TensorSpec
-from ..tensors import STORAGE, Array
+from ..tensors import STORAGE, Array, stored
 
 _FREE_SIZE = 8
 """What an unbounded free dimension is taken to be."""
+
+
+_FLOATS = (DType.FP16, DType.BF16, DType.FP32, DType.FP64)
 
 
 class Samples:
@@ -34,8 +37,23 @@ class Samples:
             return list(self._given)
         return [array[np.arange(rows) % len(array)] for array in self._given]
 
+    def varied(self, rows: int) -> list[Array]:
+        """The same, but where they are made up, floats differ from row to row: zeros would hide what is mixed up."""
+        arrays = self.rows(rows)
+        if not self.made:
+            return arrays
+        random = np.random.default_rng(0)
+        return [
+            _as(random.standard_normal(array.shape, np.float32), spec.dtype) if spec.dtype in _FLOATS else array
+            for spec, array in zip(self._signature.inputs, arrays, strict=True)
+        ]
+
     def __str__(self) -> str:
         return "zeros" if self.made else "the inputs that were published with it"
+
+
+def _as(values: Array, dtype: DType) -> Array:
+    return stored(values if dtype is DType.BF16 else values.astype(STORAGE[dtype]), dtype)
 
 
 def sample(signature: Signature, rows: int) -> list[Array]:

@@ -18,6 +18,7 @@ from ..optimization import PLAIN, Candidate, Optimization, Optimized
 from .agreement import disagreement
 from .choice import choose, names, sizes
 from .compiled.scratch import no_more_compiling, scratch
+from .engine import buckets
 from .examples import Examples
 from .executor import Executor
 from .forward import forward
@@ -104,9 +105,12 @@ class _Trial:
                 self.loaded.pop(name, None)
 
     async def _hear(self, executor: Executor, loaded: Loaded) -> None:
-        """Raises ModelLoadFailed if it gives no answers, or other ones than the first candidate."""
-        for rows in self._sizes(loaded):
-            outputs, _ = await forward(executor, loaded, self._examples.samples.rows(rows), rows)
+        """Raises ModelLoadFailed if it gives no answers, or other ones than the first candidate.
+
+        Asked for all sizes: compilers take what holds for their example, such as fewer than 16 rows, to hold for all.
+        """
+        for rows in buckets(self._most(loaded)):
+            outputs, _ = await forward(executor, loaded, self._examples.samples.varied(rows), rows)
             if isinstance(outputs, PenstockError) or not outputs:
                 raise ModelLoadFailed(f"it gives no answer to {rows} rows of {self._examples.samples}")
             expected = self._answers.setdefault(rows, outputs)
@@ -121,9 +125,9 @@ class _Trial:
         if len(self._executors) < 2:
             return
         for turn in range(_ROUNDS):
-            for rows in self._sizes(self.loaded[PLAIN]):
+            for rows in sizes(self._most(self.loaded[PLAIN])):
                 for name, executor in self._executors.items():
-                    inputs = self._examples.samples.rows(rows)
+                    inputs = self._examples.samples.varied(rows)
                     _, seconds = await forward(executor, self.loaded[name], inputs, rows)
                     self._seconds[name][rows] = min(seconds, self._seconds[name].get(rows, seconds))
             if turn and asyncio.get_running_loop().time() > until:
@@ -133,8 +137,8 @@ class _Trial:
         """All that entered, and what came of them."""
         return tuple(Candidate(name, self._seconds.get(name, {}), problem) for name, problem in self._problems.items())
 
-    def _sizes(self, loaded: Loaded) -> list[int]:
-        return sizes(self._place.most if loaded.signature.batch else 1)
+    def _most(self, loaded: Loaded) -> int:
+        return self._place.most if loaded.signature.batch else 1
 
 
 def _text(error: Exception) -> str:

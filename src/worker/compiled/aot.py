@@ -42,7 +42,7 @@ def compiled_program(program: Path, device: str, cache: CompiledCache) -> Run:
         unpack(package, folder)
         package.unlink()
 
-    return load_compiled(cache.get(_key(content, device, threads), make), device, checks=False)
+    return load_compiled(cache.get(_key(content, device, threads), make), device, checks=False).run
 
 
 def _key(content: str, device: str, threads: int) -> str:

@@ -12,6 +12,7 @@ import ctypes
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,17 @@ _CHECK = "AOTI_RUNTIME_CHECK_INPUTS"
 They then refuse a batch of one row, too, although they can compute it."""
 
 
-def load_compiled(folder: Path, device: str, *, checks: bool) -> Run:
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled model in memory."""
+
+    run: Run
+    """Called by one thread at a time; inputs are contiguous and on the device."""
+    structure: str
+    """How the outputs stood in the answer of the module that it was made from; torch's pytree reads it."""
+
+
+def load_compiled(folder: Path, device: str, *, checks: bool) -> Compiled:
     """Load an unpacked package.
 
     Args:
@@ -35,18 +46,16 @@ def load_compiled(folder: Path, device: str, *, checks: bool) -> Run:
         device: `cpu` or `cuda:0`.
         checks: it looks at its inputs. False: their shapes and types were checked against what it was compiled from.
 
-    Returns:
-        What runs it. Called by one thread at a time; inputs are contiguous and on the device.
-
     Raises:
         ValueError, OSError, RuntimeError: it cannot be loaded.
     """
     os.environ[_CHECK] = "1" if checks else "0"
     where = torch.device(device)
     if where.type == "cpu" and not needs_torch(folder):
-        return _Direct(library(folder))
+        direct = _Direct(library(folder))
+        return Compiled(direct, direct.structure())
     loader = torch._C._aoti.AOTIModelPackageLoader(str(folder), "model", False, 1, where.index or 0)
-    return lambda inputs: loader.boxed_run(list(inputs))
+    return Compiled(lambda inputs: loader.boxed_run(list(inputs)), loader.get_call_spec()[1])
 
 
 class _Direct:
@@ -76,6 +85,14 @@ class _Direct:
             [_capsule(address, None, None) for address in made]
         )
         return outputs
+
+    def structure(self) -> str:
+        """See `Compiled`."""
+        taken, given = ctypes.c_char_p(), ctypes.c_char_p()
+        ask = self._function("GetCallSpec", _POINTER, _POINTER, _POINTER)
+        if ask(self._model, ctypes.byref(taken), ctypes.byref(given)) or given.value is None:
+            raise RuntimeError("the compiled model does not say how its outputs are arranged")
+        return given.value.decode()
 
     def _function(self, name: str, *arguments: Any) -> Any:
         function = self._library[f"AOTInductorModelContainer{name}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,12 +15,17 @@ _FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
 @contextmanager
 def scratch() -> Iterator[None]:
-    """A folder for what torch compiles in this block. What was loaded from it stays loaded."""
+    """A folder for what torch compiles in this block. What was loaded from it stays loaded.
+
+    Meanwhile warnings are not shown: compilers have many, and none for those who serve a model.
+    """
     before = os.environ.get(_FOLDER)
     with tempfile.TemporaryDirectory(prefix="penstock-compiler-", ignore_cleanup_errors=True) as folder:
         os.environ[_FOLDER] = folder
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
         finally:
             os.environ.pop(_FOLDER)
             if before is not None:

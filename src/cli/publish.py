@@ -11,6 +11,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from .control import control
+from .examples import Atol, Golden, Optimization, Optimize, Rtol, WarmUp, read_examples
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
@@ -53,6 +54,11 @@ def publish(
     mask: Masks = None,
     length_bucket: Buckets = None,
     max_pad_fraction: MaxFraction = None,
+    golden: Golden = None,
+    golden_rtol: Rtol = None,
+    golden_atol: Atol = None,
+    warm_up: WarmUp = None,
+    optimize: Optimization = Optimize.NONE,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when it is stored.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is AVAILABLE.")] = 300.0,
@@ -66,17 +72,21 @@ def publish(
         source, input_ or [], examples=example or [], batch=not no_batch, factory=factory, version=version
     )
     said = known.suggested
+    examples, more = read_examples(golden, golden_rtol, golden_atol, warm_up)
+    files = (*known.files, *more)
     header = pb.PublishHeader(
         name=name,
         version=version or said.version,
         format=known.format,
         entry=known.entry,
-        files=[file.entry() for file in known.files],
+        files=[file.entry() for file in files],
         batching=model_pb2.BatchPolicy(max_batch_size=max_batch_size or said.max_batch_size, padding=padding),
         labels=_labels(label or []),
         aliases=(alias or []) if no_wait else [],  # else they move once the version answers
         instances=instances or said.instances,
         device=said.device if device == "auto" and said.device else device,
+        examples=examples,
+        optimization=optimize.number,
     )
     delay = max_queue_delay or said.max_queue_delay_s
     header.batching.max_queue_delay.FromMicroseconds(round(delay * 1e6))
@@ -84,7 +94,7 @@ def publish(
         err().print(note)
     with control(address, api_key) as registry, progress() as bar:
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
-        parts = _parts(header, known.files, lambda size: bar.advance(task, size))
+        parts = _parts(header, files, lambda size: bar.advance(task, size))
         published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
     number = published.manifest.version
     if not no_wait:

@@ -11,6 +11,7 @@ from penstock.v1 import model_pb2
 
 from ..config import BadSetting
 from ..signature import TensorSpec
+from ..worker.compiled.package import is_package
 from .declared import FILE, declared_inputs, signature_file
 from .packaged import read_packaged
 from .triton import is_triton, models_in, read_triton
@@ -122,7 +123,8 @@ def _model(path: Path) -> Source:
     # What is too much for one file of ONNX (2 GB) lies beside it.
     beside = [path.with_name(path.name + end) for end in (".data", "_data")] if path.suffix == ".onnx" else []
     files = [path, *filter(Path.is_file, beside)]
-    return Source(_SUFFIXES[path.suffix], path.name, tuple(File(p.name, p) for p in files))
+    format_ = "aot_inductor" if path.suffix == ".pt2" and is_package(path) else _SUFFIXES[path.suffix]
+    return Source(format_, path.name, tuple(File(p.name, p) for p in files))
 
 
 def _weights(path: Path, factory: str) -> Source:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..optimization import PLAIN
 from .options import Address, ApiKey, Format, Output, client
 from .output import print_json, print_rows
 from .signatures import Signatures, as_json, fetch_signatures, print_signatures
@@ -74,5 +75,17 @@ def _instances(version: VersionStatus) -> str:
 
 def _instance(instance: InstanceStatus) -> str:
     filled = f"{instance.padded_share:.0%} filled in" if instance.padded_share else ""
-    facts = (instance.device, instance.stage, instance.carrier, filled)
+    facts = (instance.device, instance.stage, instance.carrier, filled, _computes(instance))
     return f"{instance.worker} ({', '.join(filter(None, facts))})"
+
+
+def _computes(instance: InstanceStatus) -> str:
+    """How, and what was gained by it, or why not."""
+    optimized = instance.optimized
+    if optimized is None:
+        return ""
+    gain = optimized.gain()
+    if optimized.chosen != PLAIN:
+        return f"{optimized.chosen}, {gain:.1f} times as fast" if gain else optimized.chosen
+    problems = [f"{one.name}: {one.problem}" for one in optimized.candidates if one.problem]
+    return "; ".join([PLAIN, *problems])

@@ -16,7 +16,9 @@ from torch.utils._sympy.numbers import int_oo
 from ...errors import ModelLoadFailed
 from ...signature import BATCH, Dim, Signature, TensorSpec
 from ...torch_tensors import dtype_of_torch
-from ..loaded import Loaded, Value
+from ..compiled.aot import compiled_program
+from ..compiled.cache import CompiledCache
+from ..loaded import Loaded, Run, Value
 
 _SYMBOL = re.compile(r"[A-Za-z_]\w*")
 
@@ -42,11 +44,41 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
         tuple(_spec(name, value, names, program) for name, value in outputs),
         BATCH if batch else "",
     )
-    return Loaded(signature, _runner(program), max_rows=high, min_rows=max(low, 1))
+    return Loaded(
+        signature,
+        _runner(program, program.module()),
+        max_rows=high,
+        min_rows=max(low, 1),
+        faster={
+            "compile": lambda _: _compiled(program),
+            "aot": lambda cache: _aot(program, folder / entry, device, cache),
+        },
+    )
 
 
-def _runner(program: ExportedProgram) -> Any:
-    module, structure = program.module(), program.call_spec.in_spec
+def _compiled(program: ExportedProgram) -> Run:
+    """By torch.compile, when it is first run."""
+    module: Any = torch.compile(program.module(), dynamic=bool(program.range_constraints))
+    return _runner(program, module)
+
+
+def _aot(program: ExportedProgram, file: Path, device: str, cache: Path) -> Run:
+    """By AOTInductor. What it makes believes its inputs, so that all which the program checks must be in the signature.
+
+    Raises:
+        Exception: it cannot be compiled.
+    """
+    for name, value in _inputs(program):
+        strange = [str(size) for size in value.shape if not _is_fixed(size) and not str(size).isidentifier()]
+        if strange:
+            raise ModelLoadFailed(f"sizes of input {name!r} depend on each other: {', '.join(strange)}")
+        if not value.is_contiguous():
+            raise ModelLoadFailed(f"input {name!r} was exported with strides of its own")
+    return compiled_program(file, device, CompiledCache(cache))
+
+
+def _runner(program: ExportedProgram, module: Any) -> Run:
+    structure = program.call_spec.in_spec
 
     def run(inputs: Sequence[Value]) -> Sequence[Value]:
         args, kwargs = pytree.tree_unflatten(inputs, structure)

@@ -117,7 +117,7 @@ def read_source(
 
 def _model(path: Path) -> Source:
     if path.suffix not in _SUFFIXES:
-        known = "model.pt2 (torch.export), model.pt (TorchScript), model.onnx, model.mar, weights (.safetensors, .pth), a folder"
+        known = "model.pt2, model.pt (TorchScript), model.onnx, model.mar, weights (.safetensors, .pth), a folder"
         raise BadSetting(f"SOURCE {str(path)!r} is not known; publish {known} or file.py:Class (a penstock.Servable)")
     _require(path)
     # What is too much for one file of ONNX (2 GB) lies beside it.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,14 @@ _MLFLOW = ("models:/", "runs:/")
 _SKIPPED = {"__pycache__", ".git"}
 
 
+class Download:
+    """A temporary folder, which goes when nobody holds this any more."""
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix="penstock-mlflow-")
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Packaged:
     """What is to be published, and as what."""
@@ -24,8 +34,7 @@ class Packaged:
     entry: str
     files: tuple[tuple[str, Path], ...]
     """Each file's path in the version, and where it is."""
-    download: tempfile.TemporaryDirectory[str] | None = None
-    """Goes when nobody holds this any more."""
+    download: Download | None = None
 
 
 def read_packaged(source: str) -> Packaged | None:
@@ -65,14 +74,14 @@ def _download(uri: str) -> Packaged:
         raise BadSetting(
             f"{uri} is MLflow's, and {error.name} is not installed: pip install 'penstock[mlflow]'"
         ) from None
-    folder = tempfile.TemporaryDirectory(prefix="penstock-mlflow-")
+    folder = Download()
     try:
-        root = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder.name))
+        root = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder.path))
     except Exception as error:  # of MLflow, or of whatever stores its artifacts
-        folder.cleanup()
+        folder.remove()
         raise BadSetting(f"MLflow cannot give {uri}: {str(error)[:300]}") from None
     if not (root / _MLMODEL).is_file():
-        folder.cleanup()
+        folder.remove()
         raise BadSetting(
             f"{uri} is no model: it has no file {_MLMODEL}; name the folder of a model, as in runs:/RUN/model"
         )

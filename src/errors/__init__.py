@@ -35,6 +35,7 @@ from .capacity import (
 from .request import (
     AliasNotFound,
     AlreadyExists,
+    ArchiveRefused,
     AuthInvalid,
     AuthMissing,
     BatchTooLarge,
@@ -88,6 +89,7 @@ __all__ = [
     "Aborted",
     "AliasNotFound",
     "AlreadyExists",
+    "ArchiveRefused",
     "ArtifactCorrupt",
     "AuthInvalid",
     "AuthMissing",

@@ -35,6 +35,8 @@ class InstanceStatus:
     """How the gateway that answered reaches it: `unix+shm`, `unix` or `grpc`; empty: it is not connected."""
     padded_share: float = 0.0
     """Of the elements that went to the device, the share that was filled in."""
+    held_back: bool = False
+    """The registry no longer lists it, but it answers: `penstock confirm-removal` lets it go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
 
 
 def _instance(m: pb.InstanceStatus) -> InstanceStatus:
-    facts = m.stage, m.progress, m.epoch, m.pid, m.carrier, m.padded_share
+    facts = m.stage, m.progress, m.epoch, m.pid, m.carrier, m.padded_share, m.held_back
     return InstanceStatus(m.worker_id, m.device, state_name(m.state), *facts)
 
 

@@ -13,6 +13,7 @@ from penstock.v1 import registry_pb2
 from ..errors import Internal, PenstockError, RegistryUnavailable
 from ..rpc.call import Call, current_call
 from ..rpc.errors import from_rpc_error
+from ..rpc.registries import Registries
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 FORWARDED = (
@@ -27,6 +28,7 @@ FORWARDED = (
     "CreateKey",
     "ListKeys",
     "RevokeKey",
+    "ConfirmRemovals",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 
@@ -34,11 +36,11 @@ _TIMEOUT = 30.0
 _UPLOAD_TIMEOUT = 24 * 3600.0
 
 
-def forwarder(channel: grpc.aio.Channel, api_key: str) -> grpc.GenericRpcHandler:
+def forwarder(registries: Registries, api_key: str) -> grpc.GenericRpcHandler:
     """Handlers that send RegistryService's control methods on to the registry.
 
     Args:
-        channel: to the registry; owned by the caller.
+        registries: owned by the caller.
         api_key: the gateway's own. The caller's rights were checked at the door, and its name is sent along.
     """
     methods: dict[str, Any] = {}
@@ -46,34 +48,39 @@ def forwarder(channel: grpc.aio.Channel, api_key: str) -> grpc.GenericRpcHandler
         method = SERVICE.methods_by_name[name]
         path = f"/{SERVICE.full_name}/{name}"
         if method.client_streaming:
-            methods[name] = grpc.stream_unary_rpc_method_handler(_stream_unary(channel.stream_unary(path), api_key))
+            methods[name] = grpc.stream_unary_rpc_method_handler(_stream_unary(registries, path, api_key))
         else:
-            methods[name] = grpc.unary_unary_rpc_method_handler(_unary_unary(channel.unary_unary(path), api_key))
+            methods[name] = grpc.unary_unary_rpc_method_handler(_unary_unary(registries, path, api_key))
     return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
 
 
-def _unary_unary(send: Any, api_key: str) -> Callable[[bytes, object], Any]:
+def _unary_unary(registries: Registries, path: str, api_key: str) -> Callable[[bytes, object], Any]:
     async def forward(request: bytes, _context: object) -> bytes:
         call = current_call.get()
-        return await _answer(send(request, timeout=_timeout(call, _TIMEOUT), metadata=_metadata(call, api_key)))
+        channel = await registries.connected()
+        send: Any = channel.unary_unary(path)
+        answer = send(request, timeout=_timeout(call, _TIMEOUT), metadata=_metadata(call, api_key))
+        return await _answer(answer, registries, channel)
 
     return forward
 
 
-def _stream_unary(send: Any, api_key: str) -> Callable[[AsyncIterator[bytes], object], Any]:
+def _stream_unary(registries: Registries, path: str, api_key: str) -> Callable[[AsyncIterator[bytes], object], Any]:
     async def forward(requests: AsyncIterator[bytes], _context: object) -> bytes:
         call = current_call.get()
         header: list[bytes] = []
+        channel = await registries.connected()
+        send: Any = channel.stream_unary(path)
         options = {"timeout": _timeout(call, _UPLOAD_TIMEOUT), "metadata": _metadata(call, api_key)}
         try:
-            return await _answer(send(_keep_first(requests, header), **options))
+            return await _answer(send(_keep_first(requests, header), **options), registries, channel)
         except Internal as error:
             if error.reason or not header:
                 raise
             # The registry answers as soon as it has the header if it needs no more; grpc.aio, when that comes in the
             # middle of its own write, says INTERNAL instead of the answer. The header alone is answered in the same
             # way.
-            return await _answer(send(_keep_first(_each(header), []), **options))
+            return await _answer(send(_keep_first(_each(header), []), **options), registries, channel)
 
     return forward
 
@@ -90,13 +97,14 @@ async def _each(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield request
 
 
-async def _answer(call: Any) -> bytes:
+async def _answer(call: Any, registries: Registries, channel: grpc.aio.Channel) -> bytes:
     try:
         return await call  # type: ignore[no-any-return]
     except grpc.aio.AioRpcError as error:
         known: PenstockError = from_rpc_error(error)
         if known.reason or error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise known from error
+        registries.failed(channel)
         raise RegistryUnavailable("the registry cannot be reached; predictions go on, changes do not") from error
 
 

@@ -14,12 +14,13 @@ from penstock.v1 import model_status_pb2, predict_pb2
 
 from ..rpc.access_log import AccessLog
 from ..rpc.call import Concern, Gate
-from ..rpc.channel import MAX_MESSAGE_BYTES, connect
+from ..rpc.channel import MAX_MESSAGE_BYTES
 from ..rpc.health import HEALTH
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.memory import settle
 from ..rpc.ports import listen, require_courage
+from ..rpc.registries import Registries
 from ..rpc.server import bind, build
 from ..rpc.tracing import traced
 from ..telemetry import TraceConfig, default_random, make_tracer
@@ -29,6 +30,7 @@ from .directory import Directory
 from .forward import SERVICE as CONTROL
 from .forward import forwarder
 from .health import ModelHealth
+from .holdback import HoldBack
 from .http import HttpServer, make_app
 from .proxy import Deadlines, Proxy
 from .refusals import Outlook
@@ -54,6 +56,7 @@ class GatewayConfig:
     share_port: bool = False
     """Several gateway processes serve the same ports on purpose."""
     registry: str = "127.0.0.1:8010"
+    """Several with commas between them: any of them answers."""
     data_dir: Path = Path(".penstock")
     """For the last snapshot of the registry and the access log."""
     auth: str = "off"
@@ -92,9 +95,14 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         )
         balancer = Balancer(config.balancer, Random(), outlook, partial(Subchannel, carrier=config.carrier))
         stack.push_async_callback(balancer.close)
-        registry = connect(config.registry)
-        stack.push_async_callback(registry.close)
-        resolver = Resolver(registry, directory, config.api_key, config.data_dir / "registry-snapshot.pb", Random())
+        registries = Registries(config.registry)
+        stack.push_async_callback(registries.close)
+        holdback = HoldBack(
+            lambda worker: balancer.answers((worker.name, worker.version), worker.worker_id),
+            lambda worker: balancer.drains((worker.name, worker.version), worker.worker_id),
+        )
+        snapshot = config.data_dir / "registry-snapshot.pb"
+        resolver = Resolver(registries, directory, holdback, config.api_key, snapshot, Random())
         directory.listen(lambda _changed: balancer.update(directory.endpoints()))
         resolver.load_snapshot()
 
@@ -108,7 +116,7 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
             reflect=True,
             max_message_bytes=config.max_message_bytes,
             share_port=config.share_port,
-            extra={HEALTH: health.table.handler(), CONTROL.full_name: forwarder(registry, config.api_key)},
+            extra={HEALTH: health.table.handler(), CONTROL.full_name: forwarder(registries, config.api_key)},
         )
         port = bind(server, f"{config.host}:{config.grpc_port}", "--grpc-port")
         listener = listen(config.host, config.http_port, "--http-port", share=config.share_port)

@@ -35,6 +35,8 @@ class Subchannel(Asking):
         make_connection: Callable[[Endpoint, str, User], Connection] = Connection,
     ) -> None:
         self.ready = False
+        self.failed = False
+        """The last attempt to connect failed. Not so before the first one has ended."""
         self._on_change = on_change
         self._says_draining = False
         super().__init__(endpoint, owner, make_connection(endpoint, carrier, self), self._silent)
@@ -71,7 +73,7 @@ class Subchannel(Asking):
             forecast.reported(now, load.free_us / 1e6, load.one_us / 1e6, load.full_us / 1e6, load.waiting_rows)
         if welcome or (response.draining and not self._says_draining):
             self._says_draining = response.draining
-            self.ready = True
+            self.ready, self.failed = True, False
             self._on_change()
         else:
             self._owner.changed(self)
@@ -95,6 +97,7 @@ class Subchannel(Asking):
 
     def lost(self) -> None:
         """See connection.User."""
+        self.failed = True
         if self.ready:
             self.down()  # first: what it had must not be sent to it again
         self._single.give_up()

@@ -16,7 +16,8 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadReport, ModelView, Version, Worker
+from .rules import check_loaded
+from .state import AliasChange, Draft, Key, LoadReport, Manifest, ModelView, Version, Worker
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
@@ -53,7 +54,7 @@ class Registry:
         self._monotonic = monotonic
         self._ticked = monotonic()
         self._turns = Turns()
-        self.hub = Hub(run * REVISIONS_PER_RUN)
+        self.hub = Hub(run * REVISIONS_PER_RUN, stored.registry_id)
         self.fleet = Fleet(store, self.hub, Leases(lease_ttl_s))
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
@@ -117,9 +118,15 @@ class Registry:
         self.fleet.report_load(worker, error, self._monotonic())
         self._catalogue.show(worker.name)
 
-    async def register_worker(self, worker: Worker, signature: Signature | None) -> Worker:
-        """Give a lease, and note what the version takes and gives if that was not known; the worker with its epoch."""
-        known_version(self._catalogue.known(worker.name), worker.version)
+    async def register_worker(
+        self, worker: Worker, signature: Signature | None, loaded: Manifest | None = None
+    ) -> Worker:
+        """Give a lease, and note what the version takes and gives if that was not known; the worker with its epoch.
+
+        Raises:
+            FailedPrecondition: it has `loaded` something else than what is published; it comes from another registry.
+        """
+        check_loaded(known_version(self._catalogue.known(worker.name), worker.version).manifest, loaded)
         self.fleet.check(worker)
         return await self._turns.take(self._register(worker, signature))
 

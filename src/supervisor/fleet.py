@@ -88,8 +88,11 @@ class Fleet:
             del self._crashes[key]
             self._not_before.pop(key, None)
         todo = plan(self._startable(wants), self._running())
-        for worker_id in todo.stop:
+        for worker_id in todo.stop if self._follower.may_stop else ():
             self._stop_worker(worker_id)
+        for worker_id, worker in self._workers.items():
+            if self._follower.is_disowned(worker_id) and not worker.stopping:
+                self._stop_worker(worker_id)
         for start in todo.start:
             await self._start_worker(start)
 

@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..rpc.channel import connect
 from ..rpc.lifecycle import Stop, background
 from ..rpc.ports import require_courage, reserve
+from ..rpc.registries import Registries
 from .fleet import Fleet, FleetConfig
 from .kept import Kept
 from .registry_follower import RegistryFollower
@@ -77,9 +77,9 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
 
         api_key = _admin_key(config)
         environment = {**config.environment, **({"PENSTOCK_API_KEY": api_key} if api_key else {})}
-        channel = connect(addresses.registry)
-        stack.push_async_callback(channel.close)
-        follower = RegistryFollower(channel, api_key)
+        registries = Registries(addresses.registry)
+        stack.push_async_callback(registries.close)
+        follower = RegistryFollower(registries, api_key)
         fleet = Fleet(_fleet_config(config, addresses, run_dir, environment), follower)
         stack.push_async_callback(fleet.stop)
         background(stack, follower.run(), log)

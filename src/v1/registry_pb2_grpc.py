@@ -91,6 +91,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.ConfirmRemovals = channel.unary_unary(
+                '/penstock.v1.RegistryService/ConfirmRemovals',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/penstock.v1.RegistryService/Watch',
                 request_serializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
@@ -206,6 +211,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmRemovals(self, request, context):
+        """Says that what this registry does not list is gone: followers hold back removals that they do not believe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """For everyone who follows: the whole state, then every change.
         """
@@ -305,6 +317,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ConfirmRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmRemovals,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -636,6 +653,33 @@ class RegistryService:
             '/penstock.v1.RegistryService/RevokeKey',
             penstock_dot_v1_dot_registry__pb2.RevokeKeyRequest.SerializeToString,
             penstock_dot_v1_dot_registry__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ConfirmRemovals',
+            penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class RegistryServiceStub:
     """All keys, without secrets."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]
     """Makes a key useless, within a second while the registry is reachable."""
+    ConfirmRemovals: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ConfirmRemovalsRequest, _registry_pb2.ConfirmRemovalsResponse]
+    """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _grpc.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]
@@ -103,6 +105,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """All keys, without secrets."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Makes a key useless, within a second while the registry is reachable."""
+    ConfirmRemovals: _aio.UnaryUnaryMultiCallable[_registry_pb2.ConfirmRemovalsRequest, _registry_pb2.ConfirmRemovalsResponse]  # type: ignore[assignment]
+    """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _aio.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]  # type: ignore[assignment]
@@ -210,6 +214,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RevokeKeyResponse, _abc.Awaitable[_registry_pb2.RevokeKeyResponse]]:
         """Makes a key useless, within a second while the registry is reachable."""
+
+    @_abc_1.abstractmethod
+    def ConfirmRemovals(
+        self,
+        request: _registry_pb2.ConfirmRemovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ConfirmRemovalsResponse, _abc.Awaitable[_registry_pb2.ConfirmRemovalsResponse]]:
+        """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
+from ..errors import Unavailable
+from ..rpc.backoff import Backoff
 from ..servable import Padding
 from .by_length import ByLength
 from .device import resolve_device
@@ -21,6 +25,8 @@ from .registry_client import RegistryClient
 from .warmup import prove, warm_up
 from .worker_config import WorkerConfig
 
+log = logging.getLogger("penstock.worker")
+
 _FETCHED = 0.3
 """How much of the loading is done when the files are here."""
 _STEP = 0.05
@@ -31,6 +37,7 @@ _STEP = 0.05
 class Ready:
     """A model that has answered once."""
 
+    manifest: model_pb2.Manifest
     loaded: Loaded
     policy: BatchPolicy
     executor: Executor
@@ -84,7 +91,7 @@ async def make_ready(
     """
     stages = _Stages(registry, record)
     record.device = resolve_device(config.device, config.index)
-    manifest = (await registry.version(config.name, config.version)).manifest
+    manifest = await _manifest(config, registry)
     await stages.enter("fetching", 0.0)
     folder = await fetch(registry, manifest, config.cache_dir, stages.fetched)
     await stages.enter("loading", _FETCHED)
@@ -100,7 +107,18 @@ async def make_ready(
     await warm_up(executor, loaded, most, times)
     await stages.enter("proving", 0.9)
     await prove(executor, loaded)
-    return Ready(loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
+    return Ready(manifest, loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
+
+
+async def _manifest(config: WorkerConfig, registry: RegistryClient) -> model_pb2.Manifest:
+    """Of the version; a registry that is away is waited for: to fail would look as if the model did not load."""
+    backoff = Backoff(Random())
+    while True:
+        try:
+            return (await registry.version(config.name, config.version)).manifest
+        except Unavailable as error:
+            log.warning("waiting for the registry: %s", error)
+            await registry.pause(backoff.next())
 
 
 def _padding(published: model_pb2.BatchPolicy) -> Padding | None:

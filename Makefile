@@ -4,7 +4,7 @@ SHELL   := /bin/bash -o pipefail
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
-PROTOS  := $(sort $(wildcard protos/penstock/v1/*.proto))
+PROTOS  := $(sort $(wildcard protos/penstock/v1/*.proto protos/penstock/etcd/v3/*.proto))
 SERVICE := $(shell grep -l '^service' $(PROTOS))
 DATA    ?= .demo/data
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -26,10 +26,10 @@ $(VENV)/.done: pyproject.toml
 
 setup: $(VENV)/.done .path/penstock ## build .venv with everything that the other targets need
 
-tools: ## install what a few tests need besides (the Go toolchain, on Debian as root)
+tools: ## install what a few tests need besides (the Go toolchain and etcd, on Debian as root)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends golang-go golang-google-grpc-dev \
-	    golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc
+	    golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc etcd-server etcd-client
 
 demo: setup ## train, publish and serve a model on real scans, move an alias under load, stop
 	cd scripts && ../$(BIN)/python -m demo --data-dir ../$(DATA)
@@ -48,7 +48,7 @@ check: setup protos-check ## style, types, layering, and whether the stubs are u
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code
 
 protos: setup ## regenerate src/v1 from protos/
-	rm -f src/v1/*_pb2*
+	rm -f src/v1/*_pb2* src/etcd/v3/*_pb2*
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=.path --mypy_out=quiet:.path $(PROTOS)
 	$(BIN)/python -m grpc_tools.protoc -I protos --grpc_python_out=.path --mypy_grpc_out=quiet:.path $(SERVICE)
 

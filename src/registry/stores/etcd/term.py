@@ -44,7 +44,7 @@ class Term:
         self.lost = asyncio.Event()
         """Set when it is over, or when what the store holds is no longer known."""
         self._client = client
-        self._lease = lease
+        self.lease = lease
         self._expires = expires
         self._monotonic = monotonic
 
@@ -70,7 +70,7 @@ class Term:
     async def _prolong(self, asked: float) -> float:
         """Ask etcd; returns after how many seconds to ask again."""
         try:
-            ttl = await self._client.keep_alive(self._lease)
+            ttl = await self._client.keep_alive(self.lease)
         except PenstockError:
             return _RETRY_S
         if ttl <= 0:
@@ -83,7 +83,7 @@ class Term:
         """Let another one lead at once; if etcd does not hear it, it happens when the lease ends."""
         self.lost.set()
         with suppress(PenstockError):
-            await self._client.revoke(self._lease)
+            await self._client.revoke(self.lease)
 
 
 async def campaign(client: EtcdClient, prefix: str, address: str, monotonic: Callable[[], float]) -> Term | str:

@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from penstock import errors
 from penstock.registry.placement import KEEP_WARM_S
@@ -135,6 +142,12 @@ class Machine(RuleBasedStateMachine):
 
     # What is published
 
+    @initialize(who=PEOPLE)
+    def publish_something(self, who: str) -> None:
+        for number, content in enumerate((b"one", b"two"), start=1):
+            self.publish("digits", 0, content, set(), who)
+            self.register(f"w{number}", "digits", number)
+
     @rule(name=NAMES, number=st.integers(0, 4), content=CONTENTS, aliases=st.sets(ALIASES), who=PEOPLE)
     def publish(self, name: str, number: int, content: bytes, aliases: set[str], who: str) -> None:
         asked = draft(name, number, content, aliases=tuple(sorted(aliases)))
@@ -158,6 +171,16 @@ class Machine(RuleBasedStateMachine):
         self.models[name] = known
 
     @rule(name=NAMES, alias=ALIASES, number=NUMBERS, expected=st.none() | st.integers(0, 4), who=PEOPLE)
+    def set_any_alias(self, name: str, alias: str, number: int, expected: int | None, who: str) -> None:
+        self.set_alias(name, alias, number, expected, who)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), alias=ALIASES, who=PEOPLE, expects=st.booleans())
+    def set_alias_to_what_a_worker_has(self, data: st.DataObject, alias: str, who: str, expects: bool) -> None:
+        one = data.draw(st.sampled_from(list(self.leased.values())))
+        expected = self.models[one.name].aliases.get(alias, 0) if expects else None
+        self.set_alias(one.name, alias, one.version, expected, who)
+
     def set_alias(self, name: str, alias: str, number: int, expected: int | None, who: str) -> None:
         known = self.models.get(name)
         got = self.outcome(self.registry.set_alias(name, alias, number, expected, who))
@@ -176,6 +199,26 @@ class Machine(RuleBasedStateMachine):
             known.move(alias, number, self.wall(), who)
             if known.versions[number].placement is Placement.PINNED:
                 known.versions[number].placement = Placement.AUTO
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), alias=ALIASES, who=PEOPLE, moved=st.booleans())
+    def roll_back(self, data: st.DataObject, alias: str, who: str, moved: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.models)))
+        known = self.models[name]
+        alias = known.changes[-1][0] if moved else alias
+        target = next((before for changed, _, before, *_ in reversed(known.changes) if changed == alias), None)
+        got = self.outcome(self.registry.rollback_alias(name, alias, who))
+        if target is None:
+            assert got == "AliasNotFound"
+        elif target == 0:
+            assert got == "FailedPrecondition"
+        elif known.aliases.get(alias) != target and target not in self.available(name):
+            assert got == "VersionNotAvailable"
+        else:
+            assert got == "ok"
+            known.move(alias, target, self.wall(), who)
+            if known.versions[target].placement is Placement.PINNED:
+                known.versions[target].placement = Placement.AUTO
 
     @rule(name=NAMES, alias=ALIASES, who=PEOPLE)
     def delete_alias(self, name: str, alias: str, who: str) -> None:
@@ -229,6 +272,15 @@ class Machine(RuleBasedStateMachine):
     # Workers
 
     @rule(worker_id=WORKERS, name=NAMES, number=NUMBERS)
+    def register_any(self, worker_id: str, name: str, number: int) -> None:
+        self.register(worker_id, name, number)
+
+    @precondition(lambda self: self.models)
+    @rule(worker_id=WORKERS, data=st.data())
+    def register_what_is_published(self, worker_id: str, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.models)))
+        self.register(worker_id, name, data.draw(st.sampled_from(list(self.models[name].versions))))
+
     def register(self, worker_id: str, name: str, number: int) -> None:
         known = self.models.get(name)
         registering = self.registry.register_worker(worker(worker_id, name, number), SIGNATURE)
@@ -243,8 +295,16 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.epochs)
     @rule(worker_id=WORKERS, data=st.data(), draining=st.booleans())
-    def renew(self, worker_id: str, data: st.DataObject, draining: bool) -> None:
-        epoch = data.draw(st.sampled_from(self.epochs))
+    def renew_any(self, worker_id: str, data: st.DataObject, draining: bool) -> None:
+        self.renew(worker_id, data.draw(st.sampled_from(self.epochs)), draining)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), draining=st.booleans())
+    def renew_what_is_held(self, data: st.DataObject, draining: bool) -> None:
+        worker_id = data.draw(st.sampled_from(sorted(self.leased)))
+        self.renew(worker_id, self.leased[worker_id].epoch, draining)
+
+    def renew(self, worker_id: str, epoch: int, draining: bool) -> None:
         one = self.leased.get(worker_id)
         got = self.outcome(self.registry.renew_lease(worker_id, epoch, LoadReport(rows=epoch), draining))
         if one is None or one.epoch != epoch:
@@ -255,6 +315,9 @@ class Machine(RuleBasedStateMachine):
             one.draining = one.draining or draining
 
     @rule(worker_id=WORKERS)
+    def drain_any(self, worker_id: str) -> None:
+        self.drain(worker_id)
+
     def drain(self, worker_id: str) -> None:
         got = self.outcome(self.registry.drain_worker(worker_id))
         assert got == ("ok" if worker_id in self.leased else "NotFound")
@@ -265,6 +328,11 @@ class Machine(RuleBasedStateMachine):
     def revoke(self, worker_id: str) -> None:
         self.run(self.registry.revoke_lease(worker_id))
         self.leased.pop(worker_id, None)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def drain_one(self, data: st.DataObject) -> None:
+        self.drain(data.draw(st.sampled_from(sorted(self.leased))))
 
     @rule(seconds=SECONDS)
     def wait(self, seconds: float) -> None:
@@ -353,7 +421,7 @@ def agree(make: Callable[[], Backend], examples: int) -> None:
 def test_sqlite_is_like_the_model() -> None:
     with tempfile.TemporaryDirectory() as folder:
         numbers = count()
-        agree(lambda: SqliteBackend(Path(folder) / f"{next(numbers)}.db"), 60)
+        agree(lambda: SqliteBackend(Path(folder) / f"{next(numbers)}.db"), 100)
 
 
 @pytest.fixture(scope="module")
@@ -367,4 +435,4 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]
 
 
 def test_etcd_is_like_the_model(url: Callable[[], str]) -> None:
-    agree(lambda: EtcdBackend(url()), 40)
+    agree(lambda: EtcdBackend(url()), 60)

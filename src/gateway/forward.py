@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -10,9 +11,9 @@ import grpc.aio
 
 from penstock.v1 import registry_pb2
 
-from ..errors import Internal, PenstockError, RegistryUnavailable
+from ..errors import RegistryUnavailable
 from ..rpc.call import Call, current_call
-from ..rpc.errors import from_rpc_error
+from ..rpc.forwarding import answered, uploaded
 from ..rpc.registries import Registries
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
@@ -59,8 +60,9 @@ def _unary_unary(registries: Registries, path: str, api_key: str) -> Callable[[b
         call = current_call.get()
         channel = await registries.connected()
         send: Any = channel.unary_unary(path)
-        answer = send(request, timeout=_timeout(call, _TIMEOUT), metadata=_metadata(call, api_key))
-        return await _answer(answer, registries, channel)
+        options = {"timeout": _timeout(call, _TIMEOUT), "metadata": _metadata(call, api_key)}
+        with _moving_on(registries, channel):
+            return await answered(send(request, **options))
 
     return forward
 
@@ -68,44 +70,22 @@ def _unary_unary(registries: Registries, path: str, api_key: str) -> Callable[[b
 def _stream_unary(registries: Registries, path: str, api_key: str) -> Callable[[AsyncIterator[bytes], object], Any]:
     async def forward(requests: AsyncIterator[bytes], _context: object) -> bytes:
         call = current_call.get()
-        header: list[bytes] = []
         channel = await registries.connected()
-        send: Any = channel.stream_unary(path)
         options = {"timeout": _timeout(call, _UPLOAD_TIMEOUT), "metadata": _metadata(call, api_key)}
-        try:
-            return await _answer(send(_keep_first(requests, header), **options), registries, channel)
-        except Internal as error:
-            if error.reason or not header:
-                raise
-            # The registry answers as soon as it has the header if it needs no more; grpc.aio, when that comes in the
-            # middle of its own write, says INTERNAL instead of the answer. The header alone is answered in the same
-            # way.
-            return await _answer(send(_keep_first(_each(header), []), **options), registries, channel)
+        with _moving_on(registries, channel):
+            return await uploaded(channel.stream_unary(path), requests, **options)
 
     return forward
 
 
-async def _keep_first(requests: AsyncIterator[bytes], first: list[bytes]) -> AsyncIterator[bytes]:
-    async for request in requests:
-        if not first:
-            first.append(request)
-        yield request
-
-
-async def _each(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for request in requests:
-        yield request
-
-
-async def _answer(call: Any, registries: Registries, channel: grpc.aio.Channel) -> bytes:
+@contextmanager
+def _moving_on(registries: Registries, channel: grpc.aio.Channel) -> Iterator[None]:
+    """Whoever asks next asks the next registry, if this one is not there or knows of none that leads."""
     try:
-        return await call  # type: ignore[no-any-return]
-    except grpc.aio.AioRpcError as error:
-        known: PenstockError = from_rpc_error(error)
-        if known.reason or error.code() is not grpc.StatusCode.UNAVAILABLE:
-            raise known from error
+        yield
+    except RegistryUnavailable:
         registries.failed(channel)
-        raise RegistryUnavailable("the registry cannot be reached; predictions go on, changes do not") from error
+        raise
 
 
 def _timeout(call: Call, default: float) -> float:

@@ -9,20 +9,15 @@ import os
 from pathlib import Path
 from random import Random
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
 
 from penstock.v1 import registry_pb2 as pb
-from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
-from ..rpc.backoff import Backoff
+from ..rpc.following import follow
 from ..rpc.registries import Registries
 from .directory import Directory
 from .holdback import HoldBack
 
-_FIRST_S = 3.0
-"""Seconds for the first message of a stream: a registry answers from memory."""
 _REVIEW_S = 1.0
 """Seconds between two looks at what is held back."""
 _SAVE_INTERVAL = 1.0
@@ -55,41 +50,21 @@ class Resolver:
         self._registries = registries
         self._directory = directory
         self._holdback = holdback
-        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+        self._api_key = api_key
         self._snapshot = snapshot
-        self._backoff = Backoff(random)
+        self._random = random
         self._dirty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
-        """Watch; on a broken stream try again, after up to 0.2 to 10 s, or as soon as a registry takes connections."""
+        """Follow, and look after what is held back and what is on disk."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._save_changes())
             group.create_task(self._review())
-            while True:
-                channel = self._registries.channel
-                try:
-                    await self._follow(channel)
-                    why = "it ended the stream"
-                except grpc.aio.AioRpcError as error:
-                    why = error.code().name
-                except TimeoutError:
-                    why = "it is silent"
-                log.warning("the registry cannot be followed (%s); going on with what is known", why)
-                self._registries.failed(channel)
-                await self._registries.pause(self._backoff.next())
+            await follow(self._registries, self._api_key, self._random, take=self._take, lost=_log_lost)
 
-    async def _follow(self, channel: grpc.aio.Channel) -> None:
-        call = RegistryServiceStub(channel).Watch(pb.WatchRequest(), metadata=self._metadata)
-        try:
-            async with asyncio.timeout(_FIRST_S):
-                change = await call.read()
-            while isinstance(change, pb.WatchResponse):
-                self._show(self._holdback.take(change, self._loop.time()))
-                self._backoff.reset()
-                change = await call.read()
-        finally:
-            call.cancel()
+    def _take(self, change: pb.WatchResponse) -> None:
+        self._show(self._holdback.take(change, self._loop.time()))
 
     async def _review(self) -> None:
         while True:
@@ -129,6 +104,10 @@ class Resolver:
             except OSError as error:
                 log.warning("cannot write the snapshot of the registry: %s", error.strerror)
             await asyncio.sleep(_SAVE_INTERVAL)
+
+
+def _log_lost(why: str) -> None:
+    log.warning("the registry cannot be followed (%s); going on with what is known", why)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -66,6 +66,10 @@ class Registry:
         """A model as it is now. Raises ModelNotFound."""
         return self._catalogue.view(name)
 
+    def models(self) -> list[ModelView]:
+        """All models as they are now."""
+        return self._catalogue.views()
+
     def published(self, draft: Draft) -> Version | None:
         """The version that a draft is already; None: it is new. Raises VersionExists."""
         return self._catalogue.published(draft)

@@ -13,12 +13,12 @@ class Backoff:
     def __init__(self, random: Random, first_s: float = FIRST_S, most_s: float = MOST_S) -> None:
         self._random = random
         self._first_s = first_s
-        self._most_s = most_s
+        self.most_s = most_s
         self._bound_s = first_s
 
     def next(self) -> float:
         """Seconds to wait now."""
-        bound_s, self._bound_s = self._bound_s, min(2 * self._bound_s, self._most_s)
+        bound_s, self._bound_s = self._bound_s, min(2 * self._bound_s, self.most_s)
         return self._random.uniform(0.0, bound_s)
 
     def reset(self) -> None:

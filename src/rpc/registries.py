@@ -13,6 +13,7 @@ import grpc.aio
 
 from ..errors import RegistryUnavailable
 from .channel import connect
+from .forwarding import UNREACHABLE
 
 ANSWER_S = 2.0
 """Seconds after which a registry that does not even take a connection counts as gone."""
@@ -70,7 +71,7 @@ class Registries:
         if state is grpc.ChannelConnectivity.READY:
             return channel
         self.failed(channel)
-        raise RegistryUnavailable("the registry cannot be reached; predictions go on, changes do not")
+        raise RegistryUnavailable(UNREACHABLE)
 
     async def pause(self, seconds: float) -> None:
         """Wait before trying again: so long, or until a registry that could not be reached takes a connection."""

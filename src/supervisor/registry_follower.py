@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from random import Random
@@ -16,13 +15,11 @@ from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
 from ..lineage import Lineage
-from ..rpc.backoff import Backoff
+from ..rpc.following import follow
 from ..rpc.registries import Registries
 from .plan import Want
 
 _TIMEOUT = 2.0
-_FIRST_S = 3.0
-"""Seconds for the first message of a stream."""
 
 log = logging.getLogger("penstock.supervisor")
 
@@ -35,7 +32,8 @@ class RegistryFollower:
 
     def __init__(self, registries: Registries, api_key: str, random: Random | None = None) -> None:
         self._registries = registries
-        self._backoff = Backoff(random or Random())
+        self._random = random or Random()
+        self._api_key = api_key
         self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
         self._models: dict[str, pb.ModelRecord] = {}
         self._workers: dict[str, pb.WorkerRecord] = {}
@@ -57,30 +55,7 @@ class RegistryFollower:
 
     async def run(self) -> None:
         """Watch for ever."""
-        while True:
-            channel = self._registries.channel
-            try:
-                await self._follow(channel)
-                why = "it ended the stream"
-            except grpc.aio.AioRpcError as error:
-                why = error.code().name
-            except TimeoutError:
-                why = "it is silent"
-            log.warning("the registry cannot be followed (%s)", why)
-            self._registries.failed(channel)
-            await self._registries.pause(self._backoff.next())
-
-    async def _follow(self, channel: grpc.aio.Channel) -> None:
-        call = RegistryServiceStub(channel).Watch(pb.WatchRequest(), metadata=self._metadata)
-        try:
-            async with asyncio.timeout(_FIRST_S):
-                change = await call.read()
-            while isinstance(change, pb.WatchResponse):
-                self._backoff.reset()
-                self.apply(change)
-                change = await call.read()
-        finally:
-            call.cancel()
+        await follow(self._registries, self._api_key, self._random, take=self.apply, lost=_log_lost)
 
     def apply(self, change: pb.WatchResponse) -> None:
         """Take in what the registry says."""
@@ -144,3 +119,7 @@ class RegistryFollower:
             await call
         except grpc.aio.AioRpcError as error:
             log.warning("the registry did not hear it (%s); leases end by themselves", error.code().name)
+
+
+def _log_lost(why: str) -> None:
+    log.warning("the registry cannot be followed (%s)", why)

@@ -1,4 +1,4 @@
-"""The registry's watch stream, over and over: whoever follows it hears everything that it says, from whichever it is."""
+"""The registry's watch stream, over and over: from whichever registry answers, all that it says is heard."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import grpc.aio
 from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
+from ..errors import RegistryUnavailable
 from .backoff import Backoff
 from .errors import from_rpc_error
 from .registries import Registries
@@ -53,7 +54,7 @@ async def follow(
             lost("it ended the stream")
         except grpc.aio.AioRpcError as error:
             lost(error.code().name)
-            if from_rpc_error(error).reason:
+            if isinstance(from_rpc_error(error), RegistryUnavailable):
                 most_s = NOBODY_LEADS_S
         except TimeoutError:
             lost("it is silent")

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -26,10 +27,12 @@ def has_etcd() -> bool:
 class Member:
     """One member. Made by `etcd`."""
 
-    def __init__(self, folder: Path, name: str, client_port: int, peers: dict[str, int]) -> None:
+    def __init__(self, folder: Path, name: str, client_port: int, peers: dict[str, int], tls: Path | None) -> None:
         self.endpoint = f"127.0.0.1:{client_port}"
         self._log = folder / f"{name}.log"
-        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{peers[name]}"
+        self._trust = ssl.create_default_context(cafile=str(tls / "ca.pem")) if tls else None
+        self._url = f"{'https' if tls else 'http'}://{self.endpoint}"
+        client, peer = self._url, f"http://127.0.0.1:{peers[name]}"
         cluster = ",".join(f"{other}=http://127.0.0.1:{port}" for other, port in peers.items())
         self._line = [
             PROGRAM,
@@ -40,6 +43,7 @@ class Member:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster={cluster}",
+            *([f"--cert-file={tls / 'cert.pem'}", f"--key-file={tls / 'key.pem'}"] if tls else []),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,8 +76,8 @@ class Member:
 
     def ask(self, path: str, **body: Any) -> dict[str, Any]:
         """Call its JSON gateway. Raises OSError while it does not answer."""
-        request = urllib.request.Request(f"http://{self.endpoint}/v3/{path}", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        request = urllib.request.Request(f"{self._url}/v3/{path}", json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=5, context=self._trust) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
@@ -121,12 +125,18 @@ class Etcd:
 
 
 @contextmanager
-def etcd(folder: Path, members: int = 1) -> Iterator[Etcd]:
-    """An etcd that takes writes, for the length of a block; its data and logs lie in the folder."""
+def etcd(folder: Path, members: int = 1, tls: Path | None = None) -> Iterator[Etcd]:
+    """An etcd that takes writes, for the length of a block; its data and logs lie in the folder.
+
+    Args:
+        folder: made if it is not there.
+        members: how many.
+        tls: a folder with cert.pem, key.pem and ca.pem, for callers; None: plain text.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(2 * members)
     peers = {f"etcd-{number}": ports[members + number] for number in range(members)}
-    made = Etcd([Member(folder, name, port, peers) for name, port in zip(peers, ports[:members], strict=True)])
+    made = Etcd([Member(folder, name, port, peers, tls) for name, port in zip(peers, ports[:members], strict=True)])
     try:
         for member in made.members:
             member.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,23 @@ class Etcd:
         """Wait until it takes writes."""
         while True:
             for member in self.members:
-                try:
+                with suppress(OSError):
                     if member.runs:
                         member.ask("kv/put", key="aGVhbHRo", value="")
                         return
-                except OSError:
-                    time.sleep(0.05)
+            time.sleep(0.05)
+
+    def value(self, key: str) -> str:
+        """What stands in a key; empty: it is not there. Raises OSError while no member answers."""
+        failure = OSError("no member runs")
+        for member in self.members:
+            try:
+                if member.runs:
+                    found = member.ask("kv/range", key=base64.b64encode(key.encode()).decode()).get("kvs", [])
+                    return base64.b64decode(found[0]["value"]).decode() if found else ""
+            except OSError as error:
+                failure = error
+        raise failure
 
     def leader(self) -> Member:
         """The member that leads now; the others follow."""

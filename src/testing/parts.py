@@ -66,7 +66,7 @@ class Parts:
         self._started: list[Part] = []
 
     def start(self, name: str, *flags: str, environment: Mapping[str, str] | None = None) -> Part:
-        """Start `penstock NAME FLAGS` and wait until it is ready.
+        """Start `penstock NAME FLAGS` and wait until it is ready. It ends with the thread that has started it.
 
         Raises:
             RuntimeError: it ended before.

@@ -66,7 +66,7 @@ class Door:
             await gone.close()
 
     def gate(self, call: Call) -> None:
-        """See rpc.call.Gate."""
+        """See rpc.call.Gate. Of what is to be passed on nothing is asked here."""
         leading = self._leading
         if leading is not None and leading.gate is not None:
             leading.gate(call)
@@ -127,6 +127,8 @@ class Door:
         leading = self._leading
         if leading is not None and not leading.holds():
             raise RegistryUnavailable("this registry leads no longer; ask again")
+        if leading is not None and leading.gate is not None:
+            leading.gate(current_call.get())  # again: who came while it did not lead has shown no key here
         return _Serving(leading, name)
 
     def _there(self) -> Any:

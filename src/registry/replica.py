@@ -37,7 +37,7 @@ class Replica(Generic[T]):
     """Looks who leads until cancelled, and leads for as long as it may.
 
     Args:
-        campaign: leads if nobody does; gives the term, or where the one is that leads.
+        campaign: leads if nobody does; gives the term, or where the one is that leads. Empty: nobody does, yet.
         lead: what serves for a term, for the length of a block; it may fail.
         door: where the calls come in.
         random: so that several do not ask in step.
@@ -70,8 +70,8 @@ class Replica(Generic[T]):
             await asyncio.sleep(self._random.uniform(ASK_S / 2, ASK_S))
 
     async def _follow(self, address: str) -> None:
-        if address != self._follows:
-            log.info("the registry at %s leads; this one passes on to it", address or "nowhere")
+        if address and address != self._follows:
+            log.info("the registry at %s leads; this one passes on to it", address)
         self._follows = address
         await self._door.follow(address)
 

@@ -46,8 +46,14 @@ async def serve_replicated(config: RegistryConfig, stop: Stop) -> int:
         extra = {HEALTH: health.handler(), SERVICE.full_name: door.handler()}
         server = build(CallInterceptor([door.gate]), [], extra=extra)
         here = bound(server, config)
+        advertised = config.advertise or here
+
+        async def stand() -> Term | str:
+            leads = await campaign(client, address.prefix, advertised, time.monotonic)
+            return "" if leads == advertised else leads  # the process that was here before: its time is not over yet
+
         replica = Replica(
-            lambda: campaign(client, address.prefix, config.advertise or here, time.monotonic),
+            stand,
             lambda term: _leading(config, client, address.prefix, term),
             door,
             Random(),

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,15 @@ def has_etcd() -> bool:
 class Member:
     """One member. Made by `etcd`."""
 
-    def __init__(self, folder: Path, name: str, client_port: int, peers: dict[str, int], tls: Path | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        client_port: int,
+        peers: dict[str, int],
+        tls: Path | None,
+        flags: Sequence[str],
+    ) -> None:
         self.endpoint = f"127.0.0.1:{client_port}"
         self._log = folder / f"{name}.log"
         self._trust = ssl.create_default_context(cafile=str(tls / "ca.pem")) if tls else None
@@ -45,6 +53,7 @@ class Member:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster={cluster}",
             *([f"--cert-file={tls / 'cert.pem'}", f"--key-file={tls / 'key.pem'}"] if tls else []),
+            *flags,
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -137,18 +146,20 @@ class Etcd:
 
 
 @contextmanager
-def etcd(folder: Path, members: int = 1, tls: Path | None = None) -> Iterator[Etcd]:
+def etcd(folder: Path, members: int = 1, tls: Path | None = None, flags: Sequence[str] = ()) -> Iterator[Etcd]:
     """An etcd that takes writes, for the length of a block; its data and logs lie in the folder.
 
     Args:
         folder: made if it is not there.
         members: how many.
         tls: a folder with cert.pem, key.pem and ca.pem, for callers; None: plain text.
+        flags: more of etcd's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(2 * members)
     peers = {f"etcd-{number}": ports[members + number] for number in range(members)}
-    made = Etcd([Member(folder, name, port, peers, tls) for name, port in zip(peers, ports[:members], strict=True)])
+    named = zip(peers, ports[:members], strict=True)
+    made = Etcd([Member(folder, name, port, peers, tls, flags) for name, port in named])
     try:
         for member in made.members:
             member.start()

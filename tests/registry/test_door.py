@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from penstock.registry.artifacts import Artifacts
 from penstock.registry.door import PASSED_ON, Door, Leading
 from penstock.registry.gate import key_gate
 from penstock.registry.servicer import PRINCIPAL_KEY, SERVICE, RegistryServicer
+from penstock.rpc.call import Call
 from penstock.rpc.channel import connect
 from penstock.rpc.interceptor import CallInterceptor
 from penstock.rpc.server import bind, build
@@ -31,11 +33,16 @@ class Registry:
     def __init__(self, world: World, artifacts: Artifacts) -> None:
         self.door = Door()
         self.holds = True
+        self.came = asyncio.Event()
         self._world = world
         self._artifacts = artifacts
 
+    def gate(self, call: Call) -> None:
+        self.door.gate(call)
+        self.came.set()
+
     async def start(self, stack: AsyncExitStack) -> None:
-        server = build(CallInterceptor([self.door.gate]), [], extra={SERVICE.full_name: self.door.handler()})
+        server = build(CallInterceptor([self.gate]), [], extra={SERVICE.full_name: self.door.handler()})
         self.address = f"127.0.0.1:{bind(server, '127.0.0.1:0', '--registry-port')}"
         await server.start()
         stack.push_async_callback(server.stop, 0)
@@ -106,6 +113,24 @@ async def test_keys_are_asked_for_by_the_one_that_leads(two: tuple[Registry, Reg
             await ask(registry.stub.ListKeys(pb.ListKeysRequest()))
         metadata = (("authorization", f"Bearer {secret}"),)
         assert len((await ask(registry.stub.ListKeys(pb.ListKeysRequest(), metadata=metadata))).keys) == 1
+
+
+async def test_who_came_without_a_key_while_another_one_led_is_not_served_when_this_one_leads(
+    two: tuple[Registry, Registry],
+) -> None:
+    _, other = two
+    led = asyncio.Event()
+
+    async def late() -> AsyncIterator[bytes]:
+        await led.wait()
+        yield pb.ListKeysRequest().SerializeToString()
+
+    call = other.channel.stream_unary(f"/{SERVICE.full_name}/ListKeys")(late())  # its headers, and no request yet
+    await other.came.wait()
+    await other.lead(keys=True)
+    led.set()
+    with pytest.raises(errors.AuthMissing):
+        await ask(call)
 
 
 async def test_while_nobody_leads_calls_are_refused(two: tuple[Registry, Registry]) -> None:

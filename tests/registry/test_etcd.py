@@ -12,6 +12,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 
 from penstock import errors
@@ -276,6 +278,24 @@ async def test_a_term_is_prolonged_until_its_lease_is_gone(fresh: Callable[[], E
         assert not term.holds
 
 
+async def test_a_lead_that_was_given_up_while_etcd_was_deaf_can_be_taken_again_at_once(
+    fresh: Callable[[], EtcdAddress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(*_: object, **__: object) -> None:
+        raise errors.RegistryUnavailable("no answer")
+
+    address = fresh()
+    async with connected(address) as client, connected(address) as other:
+        term = await lead(client, address)
+        with monkeypatch.context() as without:
+            without.setattr(client, "_call", deaf)
+            await term.resign()
+        assert await campaign(other, address.prefix, "there:1", time.monotonic) == "here:1"
+        again = await lead(client, address)
+        assert again.revision > term.revision
+        await started(client, address, again)
+
+
 async def test_two_that_begin_at_once_do_not_both_lead(fresh: Callable[[], EtcdAddress]) -> None:
     address = fresh()
     async with connected(address) as client:
@@ -299,6 +319,65 @@ async def test_without_any_member_calls_end_soon_and_say_so() -> None:
     async with connected(parse("etcd://127.0.0.1:1,127.0.0.1:2")) as client:
         with pytest.raises(errors.RegistryUnavailable):
             await asyncio.wait_for(client.range(pb.RangeRequest(key=b"x")), 20)
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        ([(grpc.StatusCode.RESOURCE_EXHAUSTED, "mvcc: database space exceeded")], errors.StorageFull),
+        ([(grpc.StatusCode.INVALID_ARGUMENT, "request is too large")], errors.InvalidArgument),
+        ([(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests")], errors.RegistryUnavailable),
+        ([(grpc.StatusCode.PERMISSION_DENIED, "of /secret/path")], errors.RegistryUnavailable),
+        (
+            [(grpc.StatusCode.DEADLINE_EXCEEDED, ""), (grpc.StatusCode.RESOURCE_EXHAUSTED, "space exceeded")],
+            errors.RegistryUnavailable,  # the first one may have been done
+        ),
+    ],
+)
+async def test_what_etcd_refuses_is_said_in_words_of_our_own(
+    said: list[tuple[grpc.StatusCode, str]], failure: type[errors.PenstockError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = iter([*said, *[said[-1]] * 9])
+
+    async def attempt(*_: object, **__: object) -> None:
+        code, text = next(outcomes)
+        raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), text)
+
+    async with connected(parse("etcd://127.0.0.1:1")) as client:
+        monkeypatch.setattr(client, "_attempt", attempt)
+        with pytest.raises(failure) as refused:
+            await client.txn([], [])
+        assert type(refused.value) is failure
+        assert "secret" not in refused.value.message
+
+
+async def _fill(client: EtcdClient) -> None:
+    for number in range(100):
+        await client.txn([], [ops.put(b"junk/%d" % number, bytes(100_000))])
+
+
+async def test_an_etcd_without_room_refuses_changes_and_ends_no_lead(tmp_path: Path) -> None:
+    if not has_etcd():
+        pytest.skip(WHERE)
+    with etcd(tmp_path, flags=("--quota-backend-bytes=1000000",)) as made:
+        (member,) = made.members
+        address = parse(made.url())
+        async with connected(address) as client:
+            term = await lead(client, address)
+            store = await started(client, address, term)
+            with pytest.raises(errors.StorageFull):
+                await _fill(client)
+            with pytest.raises(errors.StorageFull):
+                await store.grant(worker())
+            assert await client.keep_alive(term.lease) > 0
+            assert term.holds
+            assert (await store.load()).workers == ()
+            await client.txn([], [ops.delete(b"junk/%d" % number) for number in range(100)])
+            await asyncio.to_thread(made.compact)
+            await asyncio.to_thread(member.ask, "maintenance/defragment")
+            await asyncio.to_thread(member.ask, "maintenance/alarm", action="DEACTIVATE", alarm="NOSPACE")
+            granted = await store.grant(worker())
+            assert (await store.load()).workers == (granted,)
 
 
 async def test_a_member_that_is_gone_is_passed_over(fresh: Callable[[], EtcdAddress]) -> None:

@@ -54,6 +54,8 @@ class EtcdClient:
         self._channels = [_channel(endpoint, secure) for endpoint in address.endpoints]
         self._present = 0
         self._token = ""
+        self.given_up = 0
+        """The lease that was last to be revoked, whether etcd has heard it or not."""
 
     async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         """Read keys, as they are after all that was acknowledged."""
@@ -78,6 +80,7 @@ class EtcdClient:
 
     async def revoke(self, lease: int) -> None:
         """End a lease and its keys."""
+        self.given_up = lease
         await self._call("/etcdserverpb.Lease/LeaseRevoke", pb.LeaseRevokeRequest(id=lease), pb.LeaseRevokeResponse)
 
     async def keep_alive(self, lease: int) -> int:
@@ -95,7 +98,7 @@ class EtcdClient:
         """Ask one member after the other, until one answers or the time is over."""
         loop = asyncio.get_running_loop()
         end, failure = loop.time() + TIMEOUT_S, "it does not answer"
-        renewed, tried = False, 0
+        renewed, tried, unsure = False, 0, False
         while (left := end - loop.time()) > 0 and tried < 2 * len(self._channels):
             number = self._present
             try:
@@ -107,8 +110,9 @@ class EtcdClient:
                 if code is grpc.StatusCode.UNAUTHENTICATED and not renewed:
                     renewed, self._token = True, ""  # tokens end after five minutes
                     continue
-                if code not in _PASSING:
+                if code not in _PASSING and not unsure:
                     raise _refused(code, failure) from error
+                unsure = True  # it may have been done: a later refusal says nothing about that
             if number == self._present:
                 self._present = (number + 1) % len(self._channels)
             tried += 1
@@ -141,7 +145,8 @@ class EtcdClient:
 
 def _refused(code: grpc.StatusCode, text: str) -> PenstockError:
     """What etcd will not do now or later. Its words are for the operator's log and not for callers."""
-    log.error("etcd refuses (%s): %s", code.name, text[:200])
+    if code is not grpc.StatusCode.NOT_FOUND:  # a lease that was over already
+        log.error("etcd refuses (%s): %s", code.name, text[:200])
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "space" in text:
         return StorageFull("etcd has no space left; compact and defragment it, or raise its quota")
     if "too large" in text or "too many operations" in text:

@@ -54,7 +54,13 @@ class Term:
         return not self.lost.is_set() and self._monotonic() < self._expires
 
     async def keep(self) -> None:
-        """Prolong it until it is lost."""
+        """Prolong it until it is lost; however this ends, it is."""
+        try:
+            await self._keep()
+        finally:
+            self.lost.set()
+
+    async def _keep(self) -> None:
         pause = TTL_S / 3
         while not self.lost.is_set():
             with suppress(TimeoutError):
@@ -63,7 +69,6 @@ class Term:
             asked = self._monotonic()
             if asked >= self._expires:
                 log.warning("this registry could not prolong its lead in time")
-                self.lost.set()
                 return
             pause = await self._prolong(asked)
 
@@ -80,7 +85,7 @@ class Term:
         return TTL_S / 3
 
     async def resign(self) -> None:
-        """Let another one lead at once; if etcd does not hear it, it happens when the lease ends."""
+        """Let another one lead at once; if etcd does not hear it, when this client stands again or the lease ends."""
         self.lost.set()
         with suppress(PenstockError):
             await self._client.revoke(self.lease)
@@ -103,7 +108,9 @@ async def campaign(client: EtcdClient, prefix: str, address: str, monotonic: Cal
     """
     key = f"/{prefix}/leader".encode()
     leads = await client.range(pb.RangeRequest(key=key))
-    if leads.kvs:
+    if leads.kvs and client.given_up and leads.kvs[0].lease == client.given_up:
+        await client.revoke(client.given_up)  # our own last term: etcd has not heard that it is over
+    elif leads.kvs:
         return leads.kvs[0].value.decode(errors="replace")
     asked = monotonic()
     lease = await client.grant(TTL_S)

@@ -10,7 +10,7 @@ DATA    ?= .demo/data
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo up test check protos protos-check bench clean
+.PHONY: help setup tools demo up test check protos protos-check bench faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,7 +43,7 @@ test: setup ## run all tests
 check: setup protos-check ## style, types, layering, and whether the stubs are up to date
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench
+	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench -p faults
 	$(BIN)/lint-imports
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code
 
@@ -57,6 +57,9 @@ protos-check: setup ## fail when src/v1 is not what protos/ makes
 
 bench: setup ## every figure of the design in one run; BENCH='--only cpu --quick' for less (docs/benchmarking.md)
 	cd scripts && ../$(BIN)/python -m bench $(BENCH)
+
+faults: setup ## what is noticed while the registry, or etcd behind it, is away; FAULTS='--seconds 60' (docs/etcd.md)
+	cd scripts && ../$(BIN)/python -m faults $(FAULTS)
 
 clean: ## remove everything that make has built
 	rm -rf $(VENV) .path .demo build dist *.egg-info src/*.egg-info .hypothesis .mypy_cache scripts/.mypy_cache \

@@ -58,15 +58,19 @@ class Replica(Generic[T]):
 
     async def run(self) -> None:
         """Until cancelled; then it resigns. Raises ValueError if the store is of a newer release."""
+        said = ""
         while True:
             try:
                 outcome = await self._campaign()
+                said = ""
                 if isinstance(outcome, str):
                     await self._follow(outcome)
                 else:
                     await self._lead_until_lost(outcome)
             except PenstockError as error:
-                log.warning("it cannot be said who leads: %s", error)  # who led before is asked on
+                if said != error.message:
+                    log.warning("it cannot be said who leads: %s", error)  # who led before is asked on
+                said = error.message
             await asyncio.sleep(self._random.uniform(ASK_S / 2, ASK_S))
 
     async def _follow(self, address: str) -> None:

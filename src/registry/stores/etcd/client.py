@@ -56,6 +56,8 @@ class EtcdClient:
         self._token = ""
         self.given_up = 0
         """The lease that was last to be revoked, whether etcd has heard it or not."""
+        self._away = False
+        """It was said that no member answers, and none has answered since."""
 
     async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         """Read keys, as they are after all that was acknowledged."""
@@ -104,7 +106,9 @@ class EtcdClient:
             try:
                 if self._credentials.user and not self._token:
                     await self._authenticate(number, min(left, ATTEMPT_S))
-                return await self._attempt(number, path, request, kind, min(left, ATTEMPT_S), streams=streams)
+                answer = await self._attempt(number, path, request, kind, min(left, ATTEMPT_S), streams=streams)
+                self._away = False
+                return answer
             except grpc.RpcError as error:
                 code, failure = error.code(), error.details() or ""
                 if code is grpc.StatusCode.UNAUTHENTICATED and not renewed:
@@ -117,7 +121,9 @@ class EtcdClient:
                 self._present = (number + 1) % len(self._channels)
             tried += 1
             await asyncio.sleep(0.02 * tried)
-        log.warning("etcd cannot be reached: %s", failure[:200])
+        if not self._away:
+            log.warning("etcd cannot be reached: %s", failure[:200])
+        self._away = True
         raise RegistryUnavailable("the registry's store cannot be reached; predictions go on, changes do not")
 
     async def _attempt(

@@ -100,7 +100,6 @@ async def _majority_lost(world: Several, seconds: float) -> None:
     await asyncio.sleep(seconds)
     for member in gone:
         member.start()
-    await asyncio.to_thread(world.etcd.wait)
 
 
 async def _compacted(world: Several, seconds: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeAlias
 
 import grpc.aio
 import numpy as np
@@ -18,7 +19,9 @@ import penstock
 from penstock.rpc.channel import connect
 from penstock.rpc.errors import from_rpc_error
 from penstock.v1 import registry_pb2 as pb
-from penstock.v1.registry_pb2_grpc import RegistryServiceStub
+from penstock.v1 import registry_pb2_grpc
+
+Stub: TypeAlias = "registry_pb2_grpc.RegistryServiceAsyncStub"
 
 CALLERS = 8
 PAUSE_S = 0.01
@@ -55,7 +58,7 @@ class Traffic:
             self.latencies.append((now, now - began))
             self.wrong += not np.array_equal(answer["y"], x * 2)
 
-    async def change(self, stub: RegistryServiceStub) -> None:
+    async def change(self, stub: Stub) -> None:
         """One operator, who makes one key after the other."""
         while True:
             try:
@@ -74,12 +77,12 @@ class Traffic:
                 listed = sum(len(version.instances) for version in model.versions)
                 self.fewest_workers = min(self.fewest_workers, listed)
 
-    async def lost(self, stub: RegistryServiceStub) -> int:
+    async def lost(self, stub: Stub) -> int:
         """How many changes that were acknowledged are not there."""
         kept = {key.key_id for key in (await stub.ListKeys(pb.ListKeysRequest(), timeout=20)).keys}
         return len(self.made - kept)
 
-    async def resynced(self, stub: RegistryServiceStub, client: penstock.AsyncClient, instances: int) -> float:
+    async def resynced(self, stub: Stub, client: penstock.AsyncClient, instances: int) -> float:
         """Seconds until another number of instances can be set, and the gateway has heard of it."""
         began = time.monotonic()
         request = pb.DeployRequest(name="scale", instances=instances)
@@ -105,16 +108,14 @@ class Traffic:
 
 
 @asynccontextmanager
-async def flowing(
-    address: str, *, changes: bool
-) -> AsyncIterator[tuple[Traffic, RegistryServiceStub, penstock.AsyncClient]]:
+async def flowing(address: str, *, changes: bool) -> AsyncIterator[tuple[Traffic, Stub, penstock.AsyncClient]]:
     """Traffic for the length of a block, and what to ask the same gateway with."""
     traffic = Traffic(address)
     async with (
         penstock.AsyncClient(address, timeout=20, retries=0) as client,
         connect(address, internal=False) as channel,
     ):
-        stub = RegistryServiceStub(channel)
+        stub: Stub = registry_pb2_grpc.RegistryServiceStub(channel)
         tasks = [asyncio.create_task(traffic.predict(client, 1000 * number)) for number in range(CALLERS)]
         tasks.append(asyncio.create_task(traffic.watch(client)))
         if changes:

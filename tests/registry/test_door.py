@@ -125,7 +125,8 @@ async def test_who_came_without_a_key_while_another_one_led_is_not_served_when_t
         await led.wait()
         yield pb.ListKeysRequest().SerializeToString()
 
-    call = other.channel.stream_unary(f"/{SERVICE.full_name}/ListKeys")(late())  # its headers, and no request yet
+    send: Any = other.channel.stream_unary(f"/{SERVICE.full_name}/ListKeys")
+    call = send(late())  # its headers, and no request yet
     await other.came.wait()
     await other.lead(keys=True)
     led.set()

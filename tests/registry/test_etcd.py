@@ -375,7 +375,8 @@ async def test_an_etcd_without_room_refuses_changes_and_ends_no_lead(tmp_path: P
             await client.txn([], [ops.delete(b"junk/%d" % number) for number in range(100)])
             await asyncio.to_thread(made.compact)
             await asyncio.to_thread(member.ask, "maintenance/defragment")
-            await asyncio.to_thread(member.ask, "maintenance/alarm", action="DEACTIVATE", alarm="NOSPACE")
+            [alarm] = member.ask("maintenance/alarm", action="GET")["alarms"]
+            await asyncio.to_thread(member.ask, "maintenance/alarm", action="DEACTIVATE", **alarm)
             granted = await store.grant(worker())
             assert (await store.load()).workers == (granted,)
 

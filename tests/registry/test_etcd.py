@@ -103,10 +103,12 @@ class LosingClient(EtcdClient):
 
     lost = 0
     sends = True
+    last: tuple[Sequence[pb.Compare], Sequence[pb.RequestOp]]
 
     async def txn(
         self, compare: Sequence[pb.Compare], success: Sequence[pb.RequestOp], failure: Sequence[pb.RequestOp] = ()
     ) -> pb.TxnResponse:
+        self.last = compare, success
         while self.lost:
             self.lost -= 1
             if self.sends:
@@ -212,6 +214,19 @@ async def test_a_write_whose_answer_is_lost_is_sent_again_and_made_once(fresh: C
         found = await store.load()
     assert found.models == (model,)
     assert found.workers == (first, second)
+
+
+async def test_a_write_that_arrives_a_second_time_when_more_has_been_written_changes_nothing(
+    fresh: Callable[[], EtcdAddress],
+) -> None:
+    address = fresh()
+    async with connected(address) as client:
+        store = await started(client, address, await lead(client, address))
+        await store.grant(worker())
+        late = client.last
+        newer = await store.grant(worker(pid=2))
+        assert not (await client.txn(*late)).succeeded
+        assert (await store.load()).workers == (newer,)
 
 
 async def test_after_a_write_without_any_answer_nothing_is_written_before_all_is_read_anew(

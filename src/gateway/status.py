@@ -143,5 +143,6 @@ class StatusServicer:
             pid=worker.pid,
             carrier=self._carrier(key, worker.worker_id),
             padded_share=worker.report.padded_share,
+            optimized=worker.optimized if worker.HasField("optimized") else None,
             held_back=worker.worker_id in self._directory.held,
         )

@@ -4,13 +4,13 @@ SHELL   := /bin/bash -o pipefail
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
-PROTOS  := $(sort $(wildcard protos/penstock/v1/*.proto))
+PROTOS  := $(sort $(wildcard protos/penstock/v1/*.proto protos/penstock/etcd/v3/*.proto))
 SERVICE := $(shell grep -l '^service' $(PROTOS))
 DATA    ?= .demo/data
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo up test check protos protos-check bench clean
+.PHONY: help setup tools demo up test check protos protos-check bench faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,10 +26,10 @@ $(VENV)/.done: pyproject.toml
 
 setup: $(VENV)/.done .path/penstock ## build .venv with everything that the other targets need
 
-tools: ## install what a few tests need besides (the Go toolchain, on Debian as root)
+tools: ## install what a few tests need besides (the Go toolchain and etcd, on Debian as root)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends golang-go golang-google-grpc-dev \
-	    golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc
+	    golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc etcd-server etcd-client
 
 demo: setup ## train, publish and serve a model on real scans, move an alias under load, stop
 	cd scripts && ../$(BIN)/python -m demo --data-dir ../$(DATA)
@@ -43,12 +43,12 @@ test: setup ## run all tests
 check: setup protos-check ## style, types, layering, and whether the stubs are up to date
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench -p rollouts
+	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench -p rollouts -p faults
 	$(BIN)/lint-imports
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code
 
 protos: setup ## regenerate src/v1 from protos/
-	rm -f src/v1/*_pb2*
+	rm -f src/v1/*_pb2* src/etcd/v3/*_pb2*
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=.path --mypy_out=quiet:.path $(PROTOS)
 	$(BIN)/python -m grpc_tools.protoc -I protos --grpc_python_out=.path --mypy_grpc_out=quiet:.path $(SERVICE)
 
@@ -57,6 +57,9 @@ protos-check: setup ## fail when src/v1 is not what protos/ makes
 
 bench: setup ## every figure of the design in one run; BENCH='--only cpu --quick' for less (docs/benchmarking.md)
 	cd scripts && ../$(BIN)/python -m bench $(BENCH)
+
+faults: setup ## what is noticed while the registry, or etcd behind it, is away; FAULTS='--seconds 60' (docs/etcd.md)
+	cd scripts && ../$(BIN)/python -m faults $(FAULTS)
 
 clean: ## remove everything that make has built
 	rm -rf $(VENV) .path .demo build dist *.egg-info src/*.egg-info .hypothesis .mypy_cache scripts/.mypy_cache \

@@ -9,8 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMMITTED = Path("src/v1")
-
 
 def main(protos: list[str]) -> int:
     """Compare; 0 if nothing differs."""
@@ -18,12 +16,21 @@ def main(protos: list[str]) -> int:
         services = [proto for proto in protos if "\nservice " in Path(proto).read_text()]
         _protoc(protos, f"--python_out={folder}", f"--mypy_out=quiet:{folder}")
         _protoc(services, f"--grpc_python_out={folder}", f"--mypy_grpc_out=quiet:{folder}")
-        fresh = Path(folder) / "penstock" / "v1"
-        names = {path.name for place in (fresh, COMMITTED) for path in place.glob("*_pb2*")}
-        different = sorted(name for name in names if not _same(fresh / name, COMMITTED / name))
-    for name in different:
-        print(f"{COMMITTED / name} is not what protos/ makes; run `make protos` and commit", file=sys.stderr)
+        different = [path for part in _folders(protos) for path in _different(Path(folder) / "penstock" / part, part)]
+    for path in different:
+        print(f"{path} is not what protos/ makes; run `make protos` and commit", file=sys.stderr)
     return 1 if different else 0
+
+
+def _folders(protos: list[str]) -> list[Path]:
+    """Of the protos, and in src/ of their stubs."""
+    return sorted({Path(proto).parent.relative_to("protos/penstock") for proto in protos})
+
+
+def _different(fresh: Path, part: Path) -> list[Path]:
+    committed = Path("src") / part
+    names = {path.name for place in (fresh, committed) for path in place.glob("*_pb2*")}
+    return [committed / name for name in sorted(names) if not _same(fresh / name, committed / name)]
 
 
 def _protoc(protos: list[str], *outputs: str) -> None:

@@ -30,7 +30,8 @@ Auth = Annotated[str | None, typer.Option(help="off, or keys.", show_default=Fal
 Insecure = Annotated[bool | None, typer.Option("--insecure", help="Serve other hosts without TLS.", show_default=False)]
 Balancer = Annotated[str | None, typer.Option(help="How gateways choose a worker.", show_default=False)]
 Carrier = Annotated[str | None, typer.Option(help="How gateways reach workers.", show_default=False)]
-Registry = Annotated[str | None, typer.Option(help="The registry: HOST:PORT.", show_default=False)]
+Registry = Annotated[str | None, typer.Option(help="The registry: HOST:PORT, several with ,.", show_default=False)]
+Store = Annotated[str | None, typer.Option(help="sqlite, or etcd://HOST:PORT,…/PREFIX.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,6 +61,10 @@ def up(
     insecure: Insecure = None,
     balancer: Balancer = None,
     carrier: Carrier = None,
+    store: Store = None,
+    registry: Annotated[
+        str | None, typer.Option(help="Other registries over the same etcd: HOST:PORT,…", show_default=False)
+    ] = None,
     config: Config = None,
 ) -> None:
     """Serve everything on this host: a registry, gateways, and the workers that the registry asks for."""
@@ -77,6 +82,7 @@ def up(
         "insecure": insecure,
         "balancer": balancer,
         "carrier": carrier,
+        "store": store,
     }
     chosen, environment = _prepare("up", config, **flags)
     plan = UpConfig(
@@ -85,6 +91,7 @@ def up(
         grpc_port=chosen.grpc_port,
         http_port=chosen.http_port,
         registry_port=chosen.registry_port,
+        other_registries=registry or "",
         gateways=chosen.gateways,
         auth=chosen.auth,
         insecure=chosen.insecure,
@@ -126,12 +133,24 @@ def registry(
     registry_port: RegistryPort = None,
     auth: Auth = None,
     insecure: Insecure = None,
+    store: Store = None,
+    advertise: Annotated[str | None, typer.Option(help="Where other registries reach it.", show_default=False)] = None,
+    etcd_insecure: Annotated[
+        bool | None, typer.Option("--etcd-insecure", help="Speak to another host's etcd without TLS.")
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Serve the registry alone."""
+    """Serve the registry alone, or one of several over one etcd."""
+    from ..registry.config import Credentials
     from ..registry.serve import RegistryConfig, serve
 
-    flags = {"data_dir": data_dir, "registry_host": registry_host, "registry_port": registry_port, "auth": auth}
+    flags: dict[str, Any] = {
+        "data_dir": data_dir,
+        "registry_host": registry_host,
+        "registry_port": registry_port,
+        "auth": auth,
+    }
+    flags |= {"store": store, "advertise": advertise, "etcd_insecure": etcd_insecure}
     chosen, _ = _prepare("registry", config, insecure=insecure, **flags)
     plan = RegistryConfig(
         data_dir=chosen.data_dir,
@@ -143,6 +162,14 @@ def registry(
         memory_budget=chosen.memory_budget,
         max_loaded=chosen.max_loaded,
         insecure=chosen.insecure,
+        store=chosen.store,
+        advertise=chosen.advertise,
+        credentials=Credentials(
+            chosen.etcd_user,
+            chosen.etcd_password,
+            *(Path(name) if name else None for name in (chosen.etcd_ca, chosen.etcd_cert, chosen.etcd_key)),
+        ),
+        etcd_insecure=chosen.etcd_insecure,
     )
     try:
         status = run(lambda stop: serve(plan, stop))

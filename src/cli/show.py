@@ -12,6 +12,7 @@ from ..config import Settings, load
 from .options import Config, Format, Output
 from .output import print_json, print_rows
 
+SECRET = ("api_key", "etcd_password")
 config_app = typer.Typer(help="Settings and where they come from.", no_args_is_help=True)
 
 
@@ -39,7 +40,7 @@ def show(
     rows = []
     for field in fields(Settings):
         origin = origins[field.name]
-        value = "(set)" if field.name == "api_key" and origin.value else origin.value
+        value = "(set)" if field.name in SECRET and origin.value else origin.value
         if not changed or origin.source != "default":
             rows.append((field.name, value, origin.source, field.metadata["about"]))
     print_rows(output, ["Setting", "Value", "From", "About"], rows)

@@ -81,7 +81,8 @@ def _instances(version: VersionStatus) -> str:
 
 def _instance(instance: InstanceStatus) -> str:
     filled = f"{instance.padded_share:.0%} filled in" if instance.padded_share else ""
-    facts = (instance.device, instance.stage, instance.carrier, filled, _computes(instance))
+    held = "held back" if instance.held_back else ""
+    facts = (instance.device, instance.stage, instance.carrier, filled, held, _computes(instance))
     return f"{instance.worker} ({', '.join(filter(None, facts))})"
 
 

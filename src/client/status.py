@@ -38,6 +38,8 @@ class InstanceStatus:
     """Of the elements that went to the device, the share that was filled in."""
     optimized: Optimized | None = None
     """How it computes, and what it measured before it chose; None: it was not asked to."""
+    held_back: bool = False
+    """The registry no longer lists it, but it answers: `penstock confirm-removal` lets it go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
 def _instance(m: pb.InstanceStatus) -> InstanceStatus:
     facts = m.stage, m.progress, m.epoch, m.pid, m.carrier, m.padded_share
     optimized = optimized_from_message(m.optimized) if m.HasField("optimized") else None
-    return InstanceStatus(m.worker_id, m.device, state_name(m.state), *facts, optimized)
+    return InstanceStatus(m.worker_id, m.device, state_name(m.state), *facts, optimized, m.held_back)
 
 
 def status_change(message: pb.WatchModelStatusResponse) -> StatusChange:

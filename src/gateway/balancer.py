@@ -136,6 +136,16 @@ class Balancer:
         """How many subchannels of a version are ready and not draining."""
         return sum(s.ready and not s.draining for s in self._subchannels.get(key, {}).values())
 
+    def answers(self, key: Key, worker_id: str) -> bool:
+        """Whether a worker is connected, or might be: nobody has tried yet."""
+        subchannel = self._subchannels.get(key, {}).get(worker_id)
+        return subchannel is not None and not subchannel.failed
+
+    def drains(self, key: Key, worker_id: str) -> bool:
+        """Whether a worker has said that it drains."""
+        subchannel = self._subchannels.get(key, {}).get(worker_id)
+        return subchannel is not None and subchannel.draining
+
     def carrier(self, key: Key, worker_id: str) -> str:
         """How a worker is reached; empty: it is not."""
         subchannel = self._subchannels.get(key, {}).get(worker_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
@@ -24,6 +24,8 @@ class Directory:
         """Whether there ever was a state; without one, nothing can be said to be missing."""
         self.models: dict[str, pb.ModelRecord] = {}
         self.workers: dict[str, pb.WorkerRecord] = {}
+        self.held: Collection[str] = ()
+        """The workers that are here although the registry no longer lists them. Set by the resolver."""
         self.routes: dict[str, Route] = {}
         self.keys: dict[str, ApiKey] = {}
         self._key_records: dict[str, pb.KeyRecord] = {}

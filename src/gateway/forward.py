@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -10,9 +11,10 @@ import grpc.aio
 
 from penstock.v1 import registry_pb2
 
-from ..errors import Internal, PenstockError, RegistryUnavailable
+from ..errors import RegistryUnavailable
 from ..rpc.call import Call, current_call
-from ..rpc.errors import from_rpc_error
+from ..rpc.forwarding import answered, uploaded
+from ..rpc.registries import Registries
 
 SERVICE = registry_pb2.DESCRIPTOR.services_by_name["RegistryService"]
 FORWARDED = (
@@ -30,6 +32,7 @@ FORWARDED = (
     "GetModel",
     "SetPolicy",
     "ListAudit",
+    "ConfirmRemovals",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 
@@ -37,11 +40,11 @@ _TIMEOUT = 30.0
 _UPLOAD_TIMEOUT = 24 * 3600.0
 
 
-def forwarder(channel: grpc.aio.Channel, api_key: str) -> grpc.GenericRpcHandler:
+def forwarder(registries: Registries, api_key: str) -> grpc.GenericRpcHandler:
     """Handlers that send RegistryService's control methods on to the registry.
 
     Args:
-        channel: to the registry; owned by the caller.
+        registries: owned by the caller.
         api_key: the gateway's own. The caller's rights were checked at the door, and its name is sent along.
     """
     methods: dict[str, Any] = {}
@@ -49,58 +52,43 @@ def forwarder(channel: grpc.aio.Channel, api_key: str) -> grpc.GenericRpcHandler
         method = SERVICE.methods_by_name[name]
         path = f"/{SERVICE.full_name}/{name}"
         if method.client_streaming:
-            methods[name] = grpc.stream_unary_rpc_method_handler(_stream_unary(channel.stream_unary(path), api_key))
+            methods[name] = grpc.stream_unary_rpc_method_handler(_stream_unary(registries, path, api_key))
         else:
-            methods[name] = grpc.unary_unary_rpc_method_handler(_unary_unary(channel.unary_unary(path), api_key))
+            methods[name] = grpc.unary_unary_rpc_method_handler(_unary_unary(registries, path, api_key))
     return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
 
 
-def _unary_unary(send: Any, api_key: str) -> Callable[[bytes, object], Any]:
+def _unary_unary(registries: Registries, path: str, api_key: str) -> Callable[[bytes, object], Any]:
     async def forward(request: bytes, _context: object) -> bytes:
         call = current_call.get()
-        return await _answer(send(request, timeout=_timeout(call, _TIMEOUT), metadata=_metadata(call, api_key)))
+        channel = await registries.connected()
+        send: Any = channel.unary_unary(path)
+        options = {"timeout": _timeout(call, _TIMEOUT), "metadata": _metadata(call, api_key)}
+        with _moving_on(registries, channel):
+            return await answered(send(request, **options))
 
     return forward
 
 
-def _stream_unary(send: Any, api_key: str) -> Callable[[AsyncIterator[bytes], object], Any]:
+def _stream_unary(registries: Registries, path: str, api_key: str) -> Callable[[AsyncIterator[bytes], object], Any]:
     async def forward(requests: AsyncIterator[bytes], _context: object) -> bytes:
         call = current_call.get()
-        header: list[bytes] = []
+        channel = await registries.connected()
         options = {"timeout": _timeout(call, _UPLOAD_TIMEOUT), "metadata": _metadata(call, api_key)}
-        try:
-            return await _answer(send(_keep_first(requests, header), **options))
-        except Internal as error:
-            if error.reason or not header:
-                raise
-            # The registry answers as soon as it has the header if it needs no more; grpc.aio, when that comes in the
-            # middle of its own write, says INTERNAL instead of the answer. The header alone is answered in the same
-            # way.
-            return await _answer(send(_keep_first(_each(header), []), **options))
+        with _moving_on(registries, channel):
+            return await uploaded(channel.stream_unary(path), requests, **options)
 
     return forward
 
 
-async def _keep_first(requests: AsyncIterator[bytes], first: list[bytes]) -> AsyncIterator[bytes]:
-    async for request in requests:
-        if not first:
-            first.append(request)
-        yield request
-
-
-async def _each(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for request in requests:
-        yield request
-
-
-async def _answer(call: Any) -> bytes:
+@contextmanager
+def _moving_on(registries: Registries, channel: grpc.aio.Channel) -> Iterator[None]:
+    """Whoever asks next asks the next registry, if this one is not there or knows of none that leads."""
     try:
-        return await call  # type: ignore[no-any-return]
-    except grpc.aio.AioRpcError as error:
-        known: PenstockError = from_rpc_error(error)
-        if known.reason or error.code() is not grpc.StatusCode.UNAVAILABLE:
-            raise known from error
-        raise RegistryUnavailable("the registry cannot be reached; predictions go on, changes do not") from error
+        yield
+    except RegistryUnavailable:
+        registries.failed(channel)
+        raise
 
 
 def _timeout(call: Call, default: float) -> float:

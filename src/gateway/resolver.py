@@ -9,16 +9,17 @@ import os
 from pathlib import Path
 from random import Random
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
 
 from penstock.v1 import registry_pb2 as pb
-from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
+from ..rpc.following import follow
+from ..rpc.registries import Registries
 from .directory import Directory
+from .holdback import HoldBack
 
-_MAX_BACKOFF = 10.0
+_REVIEW_S = 1.0
+"""Seconds between two looks at what is held back."""
 _SAVE_INTERVAL = 1.0
 """Seconds between two writes of the snapshot at least."""
 
@@ -29,40 +30,53 @@ class Resolver:
     """Keeps a directory up to date until cancelled.
 
     Args:
-        channel: to the registry; owned by the caller.
+        registries: owned by the caller.
         directory: what is to be kept.
+        holdback: what of the registry's words is believed.
         api_key: for the registry; empty: none.
         snapshot: where the last state is kept on disk, for a start without a registry; None: nowhere.
         random: for jitter.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, directory: Directory, api_key: str, snapshot: Path | None, random: Random
+        self,
+        registries: Registries,
+        directory: Directory,
+        holdback: HoldBack,
+        api_key: str,
+        snapshot: Path | None,
+        random: Random,
     ) -> None:
-        self._stub = RegistryServiceStub(channel)
+        self._registries = registries
         self._directory = directory
-        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+        self._holdback = holdback
+        self._api_key = api_key
         self._snapshot = snapshot
         self._random = random
         self._dirty = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
-        """Watch; on a broken stream connect again, with full jitter between 0.2 and 10 s."""
-        saving = asyncio.create_task(self._save_changes())
-        backoff = 0.2
-        try:
-            while True:
-                try:
-                    async for change in self._stub.Watch(pb.WatchRequest(), metadata=self._metadata):
-                        self._directory.apply(change)
-                        self._dirty.set()
-                        backoff = 0.2
-                except grpc.aio.AioRpcError as error:
-                    log.warning("the registry cannot be followed (%s); going on with what is known", error.code().name)
-                await asyncio.sleep(self._random.uniform(0.05, backoff))
-                backoff = min(2 * backoff, _MAX_BACKOFF)
-        finally:
-            saving.cancel()
+        """Follow, and look after what is held back and what is on disk."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._save_changes())
+            group.create_task(self._review())
+            await follow(self._registries, self._api_key, self._random, take=self._take, lost=_log_lost)
+
+    def _take(self, change: pb.WatchResponse) -> None:
+        self._show(self._holdback.take(change, self._loop.time()))
+
+    async def _review(self) -> None:
+        while True:
+            await asyncio.sleep(_REVIEW_S)
+            shown = self._holdback.review(self._loop.time())
+            if shown is not None:
+                self._show(shown)
+
+    def _show(self, change: pb.WatchResponse) -> None:
+        self._directory.held = self._holdback.held
+        self._directory.apply(change)
+        self._dirty.set()
 
     def load_snapshot(self) -> None:
         """Begin with the state that was last written, if it is there and whole."""
@@ -70,21 +84,30 @@ class Resolver:
             return
         try:
             content = self._snapshot.read_bytes()
-            if hashlib.sha256(content[32:]).digest() == content[:32]:
-                self._directory.apply(pb.WatchResponse.FromString(content[32:]))
+            if hashlib.sha256(content[32:]).digest() != content[:32]:
+                log.warning("the snapshot of the registry is spoiled and not used")
+                return
+            state = pb.WatchResponse.FromString(content[32:])
         except (OSError, DecodeError) as error:
             log.info("no snapshot of the registry to begin with (%s)", type(error).__name__)
+            return
+        self._holdback.restore(state)
+        self._directory.apply(state)
 
     async def _save_changes(self) -> None:
         while self._snapshot is not None:
             await self._dirty.wait()
             self._dirty.clear()
-            content = self._directory.state().SerializeToString()
+            content = self._holdback.state().SerializeToString()
             try:
                 await asyncio.to_thread(_replace, self._snapshot, hashlib.sha256(content).digest() + content)
             except OSError as error:
                 log.warning("cannot write the snapshot of the registry: %s", error.strerror)
             await asyncio.sleep(_SAVE_INTERVAL)
+
+
+def _log_lost(why: str) -> None:
+    log.warning("the registry cannot be followed (%s); going on with what is known", why)
 
 
 def _replace(path: Path, content: bytes) -> None:

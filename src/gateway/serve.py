@@ -11,20 +11,19 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-import grpc.aio
-
 from penstock.v1 import model_status_pb2, predict_pb2
 from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
 from ..rpc.access_log import AccessLog
 from ..rpc.call import Concern, Gate
-from ..rpc.channel import MAX_MESSAGE_BYTES, connect
+from ..rpc.channel import MAX_MESSAGE_BYTES
 from ..rpc.health import HEALTH
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.memory import settle
 from ..rpc.ports import listen, require_courage
+from ..rpc.registries import Registries
 from ..rpc.server import bind, build
 from ..rpc.tracing import traced
 from ..telemetry import TraceConfig, default_random, make_tracer
@@ -34,6 +33,7 @@ from .directory import Directory
 from .forward import SERVICE as CONTROL
 from .forward import forwarder
 from .health import ModelHealth
+from .holdback import HoldBack
 from .http import HttpServer, make_app
 from .proxy import Deadlines, Proxy
 from .refusals import Outlook
@@ -60,6 +60,7 @@ class GatewayConfig:
     share_port: bool = False
     """Several gateway processes serve the same ports on purpose."""
     registry: str = "127.0.0.1:8010"
+    """Several with commas between them: any of them answers."""
     data_dir: Path = Path(".penstock")
     """For the last snapshot of the registry and the access log."""
     auth: str = "off"
@@ -101,13 +102,18 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         )
         balancer = Balancer(config.balancer, Random(), outlook, partial(Subchannel, carrier=config.carrier))
         stack.push_async_callback(balancer.close)
-        registry = connect(config.registry)
-        stack.push_async_callback(registry.close)
+        registries = Registries(config.registry)
+        stack.push_async_callback(registries.close)
         uses = UseReporter(
-            _report_use(registry, config.api_key),
+            _report_use(registries, config.api_key),
             lambda: (lane for lane in balancer.lanes() if is_on_demand(directory.routes, *lane.key)),
         )
-        resolver = Resolver(registry, directory, config.api_key, config.data_dir / "registry-snapshot.pb", Random())
+        holdback = HoldBack(
+            lambda worker: balancer.answers((worker.name, worker.version), worker.worker_id),
+            lambda worker: balancer.drains((worker.name, worker.version), worker.worker_id),
+        )
+        snapshot = config.data_dir / "registry-snapshot.pb"
+        resolver = Resolver(registries, directory, holdback, config.api_key, snapshot, Random())
         directory.listen(lambda _changed: balancer.update(directory.endpoints()))
         resolver.load_snapshot()
 
@@ -121,7 +127,7 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
             reflect=True,
             max_message_bytes=config.max_message_bytes,
             share_port=config.share_port,
-            extra={HEALTH: health.table.handler(), CONTROL.full_name: forwarder(registry, config.api_key)},
+            extra={HEALTH: health.table.handler(), CONTROL.full_name: forwarder(registries, config.api_key)},
         )
         port = bind(server, f"{config.host}:{config.grpc_port}", "--grpc-port")
         listener = listen(config.host, config.http_port, "--http-port", share=config.share_port)
@@ -160,11 +166,10 @@ def _concerns(config: GatewayConfig, stack: AsyncExitStack) -> list[Concern]:
     return concerns
 
 
-def _report_use(registry: grpc.aio.Channel, api_key: str) -> Callable[[pb.ReportUseRequest], Awaitable[object]]:
-    """The registry's ReportUse, with as much patience as its repetition needs."""
-    stub = RegistryServiceStub(registry)
+def _report_use(registries: Registries, api_key: str) -> Callable[[pb.ReportUseRequest], Awaitable[object]]:
+    """ReportUse of the present registry, with as much patience as its repetition needs."""
     metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
-    return lambda request: stub.ReportUse(request, timeout=2.0, metadata=metadata)
+    return lambda request: RegistryServiceStub(registries.channel).ReportUse(request, timeout=2.0, metadata=metadata)
 
 
 async def _follow(balancer: Balancer, health: ModelHealth) -> None:

@@ -127,7 +127,7 @@ class StatusServicer:
             state=record.state,
             reason=reason(record),
             aliases=sorted(alias for alias, version in model.aliases.items() if version == number),
-            instances=[_instance(w, self._carrier((model.name, number), w.worker_id)) for w in workers],
+            instances=[self._instance((model.name, number), worker) for worker in workers],
             format=record.manifest.format,
             load_failed=bool(record.load_error),
             desired_instances=record.desired_instances,
@@ -137,17 +137,17 @@ class StatusServicer:
             status.warm_until.CopyFrom(record.warm_until)
         return status
 
-
-def _instance(worker: registry_pb2.WorkerRecord, carrier: str) -> pb.InstanceStatus:
-    return pb.InstanceStatus(
-        worker_id=worker.worker_id,
-        device=worker.device,
-        state=worker.state,
-        stage=worker.stage,
-        progress=worker.progress,
-        epoch=worker.epoch,
-        pid=worker.pid,
-        carrier=carrier,
-        padded_share=worker.report.padded_share,
-        optimized=worker.optimized if worker.HasField("optimized") else None,
-    )
+    def _instance(self, key: tuple[str, int], worker: registry_pb2.WorkerRecord) -> pb.InstanceStatus:
+        return pb.InstanceStatus(
+            worker_id=worker.worker_id,
+            device=worker.device,
+            state=worker.state,
+            stage=worker.stage,
+            progress=worker.progress,
+            epoch=worker.epoch,
+            pid=worker.pid,
+            carrier=self._carrier(key, worker.worker_id),
+            padded_share=worker.report.padded_share,
+            optimized=worker.optimized if worker.HasField("optimized") else None,
+            held_back=worker.worker_id in self._directory.held,
+        )

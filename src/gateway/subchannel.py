@@ -36,6 +36,8 @@ class Subchannel(Asking):
         make_connection: Callable[[Endpoint, str, User], Connection] = Connection,
     ) -> None:
         self.ready = False
+        self.failed = False
+        """The last attempt to connect failed. Not so before the first one has ended."""
         self.pace = Pace()
         self._on_change = on_change
         self._says_draining = False
@@ -83,7 +85,7 @@ class Subchannel(Asking):
             forecast.reported(now, load.free_us / 1e6, load.one_us / 1e6, load.full_us / 1e6, load.waiting_rows)
         if welcome or (response.draining and not self._says_draining):
             self._says_draining = response.draining
-            self.ready = True
+            self.ready, self.failed = True, False
             self._on_change()
         else:
             self._owner.changed(self)
@@ -107,6 +109,7 @@ class Subchannel(Asking):
 
     def lost(self) -> None:
         """See connection.User."""
+        self.failed = True
         if self.ready:
             self.down()  # first: what it had must not be sent to it again
         self._single.give_up()

@@ -65,6 +65,10 @@ class Catalogue:
         """A model as it is now. Raises ModelNotFound."""
         return self._view(self.known(name))
 
+    def views(self) -> list[ModelView]:
+        """All models as they are now."""
+        return [self._view(model) for model in self._models.values()]
+
     def published(self, draft: Draft) -> Version | None:
         """The version that a draft is already; None: it is new.
 

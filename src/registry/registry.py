@@ -18,6 +18,7 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
+from .rules import check_loaded
 from .state import (
     AliasChange,
     Audit,
@@ -25,6 +26,7 @@ from .state import (
     Key,
     LoadFailure,
     LoadReport,
+    Manifest,
     ModelView,
     ServingPolicy,
     State,
@@ -71,7 +73,7 @@ class Registry:
         self._monotonic = monotonic
         self._ticked = monotonic()
         self._turns = Turns()
-        self.hub = Hub(run * REVISIONS_PER_RUN)
+        self.hub = Hub(run * REVISIONS_PER_RUN, stored.registry_id)
         self.fleet = Fleet(store, self.hub, Leases(lease_ttl_s))
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
@@ -83,6 +85,10 @@ class Registry:
     def model(self, name: str) -> ModelView:
         """A model as it is now. Raises ModelNotFound."""
         return self._catalogue.view(name)
+
+    def models(self) -> list[ModelView]:
+        """All models as they are now."""
+        return self._catalogue.views()
 
     def published(self, draft: Draft) -> Version | None:
         """See `Catalogue.published`."""
@@ -152,9 +158,15 @@ class Registry:
         self.fleet.report_load(worker, failure, self._monotonic())
         self._catalogue.show(worker.name)
 
-    async def register_worker(self, worker: Worker, signature: Signature | None) -> Worker:
-        """Give a lease, and note what is learned of the version; the worker with its epoch."""
-        known_version(self._catalogue.known(worker.name), worker.version)
+    async def register_worker(
+        self, worker: Worker, signature: Signature | None, loaded: Manifest | None = None
+    ) -> Worker:
+        """Give a lease, and note what is learned of the version; the worker with its epoch.
+
+        Raises:
+            FailedPrecondition: it has `loaded` something else than what is published; it comes from another registry.
+        """
+        check_loaded(known_version(self._catalogue.known(worker.name), worker.version).manifest, loaded)
         self.fleet.check(worker)
         return await self._turns.take(self._register(worker, signature))
 

@@ -66,6 +66,20 @@ def published(model: Model | None, draft: Draft) -> Version | None:
     return known
 
 
+def check_loaded(published: Manifest, loaded: Manifest | None) -> None:
+    """Refuse a worker that holds other content than the version has here. None: it does not say.
+
+    Raises:
+        FailedPrecondition: it was started by a registry that knew another version of that number.
+    """
+    if loaded is None:
+        return
+    if (loaded.format, loaded.entry, loaded.files) != (published.format, published.entry, published.files):
+        subject = f"{published.name}:{published.version}"
+        text = f"the worker has loaded other content than {subject} has in this registry; end it and start another"
+        raise FailedPrecondition(text, precondition=subject, metadata=_names(published.name, published.version))
+
+
 def publish(model: Model | None, draft: Draft, now: float, principal: str) -> Decision:
     """Add a version that `published` found to be new; the first one of a model gets the alias `stable`."""
     manifest = manifest_of(model, draft, now)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
@@ -18,59 +15,21 @@ from ..errors import Draining
 from ..rpc.health import HEALTH, Health
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, tell_parent, unless_forced
-from ..rpc.ports import is_loopback
-from ..rpc.server import bind, build
+from ..rpc.server import build
 from .artifacts import Artifacts
 from .audited_servicer import AuditedServicer
 from .budget import Budget
+from .config import SQLITE, RegistryConfig
 from .gate import ensure_admin_key, key_gate
-from .leases import TTL_S
-from .placement import KEEP_WARM_S
-from .registry import Registry, opened
+from .registry import opened
+from .replicated import serve_replicated
+from .running import GRACE_S, bound, ticking
 from .servicer import SERVICE, RegistryServicer
 from .stores.sqlite import SqliteStore
 
-TICK_S = 1.0
-GRACE_S = 2.0
+__all__ = ["RegistryConfig", "serve"]
 
 log = logging.getLogger("penstock.registry")
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryConfig:
-    """What a registry is told at start."""
-
-    data_dir: Path
-    """Made with mode 0700 if it is not there: registry.db, artifacts/, and with keys admin.key."""
-    host: str = "127.0.0.1"
-    port: int = 8010
-    """0: any that is free."""
-    auth: str = "off"
-    """`off`: everybody may do everything. `keys`: API keys with the scope `admin` may."""
-    lease_ttl: float = TTL_S
-    """Seconds."""
-    keep_warm: float = KEEP_WARM_S
-    """Seconds for which a version stays loaded after the last alias has left it."""
-    memory_budget: int = 0
-    """Bytes that all workers together may take. 0: no bound."""
-    max_loaded: int = 0
-    """Versions that may be loaded at once. 0: no bound."""
-    insecure: bool = False
-    """Listen on an address that others can reach, though nothing is encrypted."""
-
-    def check(self) -> None:
-        """Raise ValueError, saying how to mend it, if the registry cannot be run like this."""
-        if self.auth not in ("off", "keys"):
-            raise ValueError(f"unknown --auth {self.auth!r}; known are off, keys")
-        if not self.insecure and not is_loopback(self.host):
-            raise ValueError(
-                f"others can reach {self.host}, and the registry's port is not encrypted: "
-                "listen on 127.0.0.1, or give --insecure if the network itself is safe"
-            )
-        if self.lease_ttl <= 0 or self.keep_warm < 0:
-            raise ValueError("the lease's TTL must be above 0 s, and keep-warm not below")
-        if self.memory_budget < 0 or self.max_loaded < 0:
-            raise ValueError("the bounds on memory and loaded versions must not be below 0")
 
 
 async def serve(config: RegistryConfig, stop: Stop) -> int:
@@ -82,6 +41,10 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
     """
     config.check()
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return await (_serve_alone(config, stop) if config.store == SQLITE else serve_replicated(config, stop))
+
+
+async def _serve_alone(config: RegistryConfig, stop: Stop) -> int:
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(config.data_dir))
         store = SqliteStore(config.data_dir / "registry.db")
@@ -96,8 +59,8 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
         health = Health()
         services = [(SERVICE, AuditedServicer(RegistryServicer(registry, artifacts), registry))]
         server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
-        await stack.enter_async_context(_serving(server, health, registry, config, stop))
-        await stack.enter_async_context(_ticking(registry))
+        await stack.enter_async_context(_serving(server, health, registry.hub.close, config, stop))
+        await stack.enter_async_context(ticking(registry))
         await stop.requested.wait()
         log.info("draining")
     return 0
@@ -119,38 +82,17 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _serving(
-    server: grpc.aio.Server, health: Health, registry: Registry, config: RegistryConfig, stop: Stop
+    server: grpc.aio.Server, health: Health, close: Callable[[Exception], None], config: RegistryConfig, stop: Stop
 ) -> AsyncIterator[None]:
     """Listen, say so, and at the end let what goes on finish."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
     try:
-        port = bind(server, f"{host}:{config.port}", "--registry-port")
+        address = bound(server, config)
         await server.start()
         health.update({"": True, SERVICE.full_name: True})
-        log.info("the registry listens on %s:%d", host, port)
-        tell_parent(ready="registry", address=f"{host}:{port}")
+        log.info("the registry listens on %s", address)
+        tell_parent(ready="registry", address=address)
         yield
     finally:
         health.drain()
-        registry.hub.close(Draining("the registry is stopping; connect again"))
+        close(Draining("the registry is stopping; connect again"))
         await unless_forced(stop, server.stop(GRACE_S), GRACE_S + 1)
-
-
-@asynccontextmanager
-async def _ticking(registry: Registry) -> AsyncIterator[None]:
-    task = asyncio.create_task(_tick(registry))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _tick(registry: Registry) -> None:
-    while True:
-        await asyncio.sleep(TICK_S)
-        try:
-            await registry.tick()
-        except Exception:  # the next one may go well; without any, no lease would ever end
-            log.exception("a tick failed")

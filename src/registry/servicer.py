@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
@@ -26,6 +27,8 @@ from .watch import Kind, Update
 AUDIT_PAGE, MAX_AUDIT_PAGE = 100, 1000
 MAX_USES = 1000
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"]
+
+log = logging.getLogger("penstock.registry")
 
 
 class RegistryServicer:
@@ -116,11 +119,21 @@ class RegistryServicer:
         model = await self._registry.set_policy(request.name, policy, request.update_mask.paths)
         return pb.SetPolicyResponse(model=records.model_to_message(model))
 
+    async def confirm_removals(self, request: pb.ConfirmRemovalsRequest, call: Call) -> pb.ConfirmRemovalsResponse:
+        """Have followers believe that what is not listed is gone."""
+        hub = self._registry.hub
+        hub.confirm()
+        log.warning("%s confirmed that what is not listed is gone", _principal(call))
+        return pb.ConfirmRemovalsResponse(revision=hub.revision)
+
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         """The whole state, then every change, until the caller goes or the registry drains."""
         with self._registry.hub.watch() as watcher:
             while True:
-                yield _watch_response(await watcher.next())
+                response = _watch_response(await watcher.next())
+                response.registry_id = self._registry.hub.registry_id
+                response.confirmed_revision = self._registry.hub.confirmed
+                yield response
 
     async def report_use(self, request: pb.ReportUseRequest, call: Call) -> pb.ReportUseResponse:
         """Note what gateways are asked for."""
@@ -142,7 +155,8 @@ class RegistryServicer:
     async def register_worker(self, request: pb.RegisterWorkerRequest, call: Call) -> pb.RegisterWorkerResponse:
         """Give a lease."""
         signature = _signature(request.signature) if request.HasField("signature") else None
-        worker = await self._registry.register_worker(records.worker_from_message(request.worker), signature)
+        loaded = records.manifest_from_message(request.manifest) if request.HasField("manifest") else None
+        worker = await self._registry.register_worker(records.worker_from_message(request.worker), signature, loaded)
         return pb.RegisterWorkerResponse(epoch=worker.epoch, ttl=self._ttl())
 
     async def renew_lease(self, request: pb.RenewLeaseRequest, call: Call) -> pb.RenewLeaseResponse:

@@ -21,6 +21,8 @@ class Stored:
     workers: tuple[Worker, ...]
     """Those with a lease when the registry ended."""
     keys: tuple[Key, ...]
+    registry_id: str = ""
+    """Chosen when the store was made: another store is another registry, whatever it holds."""
 
 
 class Store(Protocol):
@@ -32,7 +34,7 @@ class Store(Protocol):
     """
 
     async def begin_run(self) -> int:
-        """Count this start of the registry: a number greater than any before."""
+        """Count this start of the registry: a number greater than any before. The first start chooses the id."""
 
     async def load(self) -> Stored:
         """Everything, at start."""

@@ -46,8 +46,11 @@ class Update:
 class Hub:
     """The present records. To be used from the event loop only; changes made without awaiting go out together."""
 
-    def __init__(self, revision: int = 0) -> None:
+    def __init__(self, revision: int = 0, registry_id: str = "") -> None:
         self.revision = revision
+        self.registry_id = registry_id
+        self.confirmed = 0
+        """The revision at which an operator last confirmed that what is not here is gone. 0: never."""
         self._records: dict[Name, Record] = {}
         self._watchers: set[Watcher] = set()
         self._closed: Exception | None = None
@@ -67,6 +70,13 @@ class Hub:
         self.revision += 1
         for watcher in self._watchers:
             watcher.note(name)
+
+    def confirm(self) -> None:
+        """Tell that what is not here is gone, whatever followers make of it."""
+        self.revision += 1
+        self.confirmed = self.revision
+        for watcher in self._watchers:
+            watcher.wake()
 
     def close(self, error: Exception) -> None:
         """End all watchers, and those to come, with this error."""
@@ -126,5 +136,5 @@ class Watcher:
         self._wake.set()
 
     def wake(self) -> None:
-        """The hub's: look whether it is closed."""
+        """The hub's: look whether it is closed, or confirmed."""
         self._wake.set()

@@ -28,8 +28,12 @@ def handlers(descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpc
     Raises:
         AttributeError: a method is missing.
     """
-    table = {m.name: _handler(m, getattr(servicer, snake(m.name))) for m in descriptor.methods}
-    return grpc.method_handlers_generic_handler(descriptor.full_name, table)
+    return grpc.method_handlers_generic_handler(descriptor.full_name, method_handlers(descriptor, servicer))
+
+
+def method_handlers(descriptor: ServiceDescriptor, servicer: object) -> dict[str, Any]:
+    """The same, by the methods' names: for those who choose at each call who serves it."""
+    return {m.name: _handler(m, getattr(servicer, snake(m.name))) for m in descriptor.methods}
 
 
 def paths(descriptor: Any) -> list[str]:

@@ -90,8 +90,11 @@ class Fleet:
         wants = {(want.name, want.version): want for want in self._follower.wants()}
         self._forgive(wants)
         todo = plan(self._startable(wants), self._running())
-        for worker_id in todo.stop:
+        for worker_id in todo.stop if self._follower.may_stop else ():
             self._stop_worker(worker_id)
+        for worker_id, worker in self._workers.items():
+            if self._follower.is_disowned(worker_id) and not worker.stopping:
+                self._stop_worker(worker_id)
         for start in todo.start:
             await self._start_worker(start)
 

@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..rpc.channel import connect
 from ..rpc.lifecycle import Stop, background
 from ..rpc.ports import require_courage, reserve
+from ..rpc.registries import Registries
 from .fleet import Fleet, FleetConfig
 from .kept import Kept
 from .registry_follower import RegistryFollower
@@ -30,6 +30,8 @@ class UpConfig:
     grpc_port: int = 8001
     http_port: int = 8000
     registry_port: int = 8010
+    other_registries: str = ""
+    """Those over the same etcd that stand in for the one that runs here; several with commas."""
     gateways: int = 1
     auth: str = "off"
     insecure: bool = False
@@ -76,10 +78,10 @@ async def serve(config: UpConfig, stop: Stop, on_ready: Callable[[Addresses], No
         await registry.start()
 
         api_key = _admin_key(config)
-        environment = {**config.environment, **({"PENSTOCK_API_KEY": api_key} if api_key else {})}
-        channel = connect(addresses.registry)
-        stack.push_async_callback(channel.close)
-        follower = RegistryFollower(channel, api_key)
+        environment = {**config.environment, **({"PENSTOCK_API_KEY": api_key} if api_key else {}), **_NOT_THEIRS}
+        registries = Registries(_all_registries(config, addresses))
+        stack.push_async_callback(registries.close)
+        follower = RegistryFollower(registries, api_key)
         fleet = Fleet(_fleet_config(config, addresses, run_dir, environment), follower)
         stack.push_async_callback(fleet.stop)
         background(stack, follower.run(), log)
@@ -111,6 +113,15 @@ def _admin_key(config: UpConfig) -> str:
     return (config.data_dir / "admin.key").read_text().strip() if config.auth == "keys" else ""
 
 
+_NOT_THEIRS = {"PENSTOCK_ETCD_PASSWORD": ""}
+"""Gateways, and workers with the models' own code, do not learn what opens the registry's store."""
+
+
+def _all_registries(config: UpConfig, addresses: Addresses) -> str:
+    """The one that runs here comes first."""
+    return ",".join(filter(None, (addresses.registry, config.other_registries)))
+
+
 def _registry_arguments(config: UpConfig, addresses: Addresses) -> list[str]:
     host, _, port = addresses.registry.rpartition(":")
     return [
@@ -129,7 +140,7 @@ def _gateway_arguments(config: UpConfig, addresses: Addresses) -> list[str]:
         f"--host={config.host}",
         f"--grpc-port={addresses.grpc.rpartition(':')[2]}",
         f"--http-port={addresses.http.rpartition(':')[2]}",
-        f"--registry={addresses.registry}",
+        f"--registry={_all_registries(config, addresses)}",
         f"--auth={config.auth}",
         *(["--share-port"] if config.gateways > 1 else []),
         *(["--insecure"] if config.insecure else []),
@@ -148,7 +159,7 @@ def _gateway_environment(config: UpConfig, environment: Mapping[str, str], numbe
 
 def _fleet_config(config: UpConfig, addresses: Addresses, run_dir: Path, environment: Mapping[str, str]) -> FleetConfig:
     return FleetConfig(
-        registry=addresses.registry,
+        registry=_all_registries(config, addresses),
         data_dir=config.data_dir,
         run_dir=run_dir,
         environment=environment,

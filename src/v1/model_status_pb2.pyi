@@ -36,6 +36,7 @@ class InstanceStatus(_message.Message):
     CARRIER_FIELD_NUMBER: _builtins.int
     PADDED_SHARE_FIELD_NUMBER: _builtins.int
     OPTIMIZED_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker that holds it."""
     device: _builtins.str
@@ -54,6 +55,10 @@ class InstanceStatus(_message.Message):
     """How the gateway that answers reaches it: `unix+shm`, `unix`, `grpc`. Empty: it is not connected."""
     padded_share: _builtins.float
     """Of the elements that went to the device, the share that was filled in to join requests of different lengths."""
+    held_back: _builtins.bool
+    """The registry no longer lists it, but it answers: requests go on to it until it fails, or until an operator confirms
+    that it is gone (RegistryService.ConfirmRemovals).
+    """
     @_builtins.property
     def optimized(self) -> _model_pb2.OptimizationResult:
         """How it computes, and what it measured before it chose. Unset: it was not asked to."""
@@ -71,10 +76,11 @@ class InstanceStatus(_message.Message):
         carrier: _builtins.str = ...,
         padded_share: _builtins.float = ...,
         optimized: _model_pb2.OptimizationResult | None = ...,
+        held_back: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["optimized", b"optimized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier", b"carrier", "device", b"device", "epoch", b"epoch", "optimized", b"optimized", "padded_share", b"padded_share", "pid", b"pid", "progress", b"progress", "stage", b"stage", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier", b"carrier", "device", b"device", "epoch", b"epoch", "held_back", b"held_back", "optimized", b"optimized", "padded_share", b"padded_share", "pid", b"pid", "progress", b"progress", "stage", b"stage", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

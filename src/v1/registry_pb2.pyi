@@ -1460,6 +1460,45 @@ class SetPolicyResponse(_message.Message):
 Global___SetPolicyResponse: _TypeAlias = SetPolicyResponse  # noqa: Y015
 
 @_typing.final
+class ConfirmRemovalsRequest(_message.Message):
+    """Confirms what is missing now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRemovalsRequest: _TypeAlias = ConfirmRemovalsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmRemovalsResponse(_message.Message):
+    """Followers believe it from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The revision at which it was confirmed."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRemovalsResponse: _TypeAlias = ConfirmRemovalsResponse  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     """Follows everything."""
 
@@ -1491,10 +1530,16 @@ class WatchResponse(_message.Message):
     REMOVED_WORKERS_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     REMOVED_KEYS_FIELD_NUMBER: _builtins.int
+    REGISTRY_ID_FIELD_NUMBER: _builtins.int
+    CONFIRMED_REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Grows with every change."""
     snapshot: _builtins.bool
     """This is the whole state: forget everything that is not in it."""
+    registry_id: _builtins.str
+    """Which registry this is: chosen when its store was made. Another one does not know what this one has said."""
+    confirmed_revision: _builtins.int
+    """At this revision an operator last confirmed that what is not listed is gone. 0: never."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelRecord]:
         """Models that are new or changed."""
@@ -1525,10 +1570,12 @@ class WatchResponse(_message.Message):
         removed_workers: _abc.Iterable[_builtins.str] | None = ...,
         keys: _abc.Iterable[Global___KeyRecord] | None = ...,
         removed_keys: _abc.Iterable[_builtins.str] | None = ...,
+        registry_id: _builtins.str = ...,
+        confirmed_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "models", b"models", "removed_keys", b"removed_keys", "removed_workers", b"removed_workers", "revision", b"revision", "snapshot", b"snapshot", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_revision", b"confirmed_revision", "keys", b"keys", "models", b"models", "registry_id", b"registry_id", "removed_keys", b"removed_keys", "removed_workers", b"removed_workers", "revision", b"revision", "snapshot", b"snapshot", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1718,6 +1765,7 @@ class RegisterWorkerRequest(_message.Message):
 
     WORKER_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___WorkerRecord:
         """State AVAILABLE; its epoch is ignored."""
@@ -1726,15 +1774,22 @@ class RegisterWorkerRequest(_message.Message):
     def signature(self) -> _model_pb2.Signature:
         """What the loaded model takes and gives."""
 
+    @_builtins.property
+    def manifest(self) -> _model_pb2.Manifest:
+        """What it has loaded. Refused (FAILED_PRECONDITION) if this registry means something else by that version. Unset: not
+        checked.
+        """
+
     def __init__(
         self,
         *,
         worker: Global___WorkerRecord | None = ...,
         signature: _model_pb2.Signature | None = ...,
+        manifest: _model_pb2.Manifest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "signature", b"signature", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "signature", b"signature", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

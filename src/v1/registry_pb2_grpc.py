@@ -106,6 +106,11 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_v1_dot_registry__pb2.ListAuditRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_registry__pb2.ListAuditResponse.FromString,
                 _registered_method=True)
+        self.ConfirmRemovals = channel.unary_unary(
+                '/penstock.v1.RegistryService/ConfirmRemovals',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/penstock.v1.RegistryService/Watch',
                 request_serializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
@@ -247,6 +252,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmRemovals(self, request, context):
+        """Says that what this registry does not list is gone: followers hold back removals that they do not believe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """For everyone who follows: the whole state, then every change.
         """
@@ -368,6 +380,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListAudit,
                     request_deserializer=penstock_dot_v1_dot_registry__pb2.ListAuditRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_registry__pb2.ListAuditResponse.SerializeToString,
+            ),
+            'ConfirmRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmRemovals,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -785,6 +802,33 @@ class RegistryService:
             '/penstock.v1.RegistryService/ListAudit',
             penstock_dot_v1_dot_registry__pb2.ListAuditRequest.SerializeToString,
             penstock_dot_v1_dot_registry__pb2.ListAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ConfirmRemovals',
+            penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

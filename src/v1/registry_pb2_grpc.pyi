@@ -65,6 +65,8 @@ class RegistryServiceStub:
     """Says which versions of a model are loaded, how often, where and for how long."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]
     """Who changed what, or tried to; the newest first."""
+    ConfirmRemovals: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ConfirmRemovalsRequest, _registry_pb2.ConfirmRemovalsResponse]
+    """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     ReportUse: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]
@@ -117,6 +119,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Says which versions of a model are loaded, how often, where and for how long."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]  # type: ignore[assignment]
     """Who changed what, or tried to; the newest first."""
+    ConfirmRemovals: _aio.UnaryUnaryMultiCallable[_registry_pb2.ConfirmRemovalsRequest, _registry_pb2.ConfirmRemovalsResponse]  # type: ignore[assignment]
+    """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     ReportUse: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]  # type: ignore[assignment]
@@ -250,6 +254,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListAuditResponse, _abc.Awaitable[_registry_pb2.ListAuditResponse]]:
         """Who changed what, or tried to; the newest first."""
+
+    @_abc_1.abstractmethod
+    def ConfirmRemovals(
+        self,
+        request: _registry_pb2.ConfirmRemovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ConfirmRemovalsResponse, _abc.Awaitable[_registry_pb2.ConfirmRemovalsResponse]]:
+        """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from random import Random
 
+from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import LeaseFenced, PenstockError
+from ..rpc.backoff import Backoff
 from ..signature import Signature
 from .registry_client import RegistryClient
 
@@ -26,6 +28,7 @@ class Lease:
         registry: where the lease is.
         worker: what to register; its `epoch` is kept up to date here.
         signature: of the loaded model.
+        manifest: of the version that is loaded.
         report: makes the figures for each renewal.
         on_epoch: told the epoch of each lease.
         on_drain: called when the registry wants the worker to drain.
@@ -36,6 +39,7 @@ class Lease:
         registry: RegistryClient,
         worker: pb.WorkerRecord,
         signature: Signature,
+        manifest: model_pb2.Manifest,
         *,
         report: Callable[[], pb.LoadReport],
         on_epoch: Callable[[int], None],
@@ -45,6 +49,7 @@ class Lease:
         self._registry = registry
         self._worker = worker
         self._signature = signature
+        self._manifest = manifest
         self._report = report
         self._on_epoch = on_epoch
         self._on_drain = on_drain
@@ -53,16 +58,15 @@ class Lease:
         self._draining = False
 
     async def take(self) -> None:
-        """Register, again and again until the registry answers."""
-        backoff = 0.1
+        """Register, again and again until the registry answers; one that has lost its data knows no such version."""
+        backoff = Backoff(self._random)
         while True:
             try:
-                registration = await self._registry.register(self._worker, self._signature)
+                registration = await self._registry.register(self._worker, self._signature, self._manifest)
                 break
             except PenstockError as error:
                 log.warning("cannot register with the registry: %s", error)
-                await asyncio.sleep(self._random.uniform(0.05, backoff))
-                backoff = min(backoff * 2, 10.0)
+                await self._registry.pause(backoff.next())
         self._worker.epoch = registration.epoch
         self._ttl = registration.ttl
         self._on_epoch(registration.epoch)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TypeVar
 
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
+from ..errors import Unavailable
 from ..optimization import Optimization
+from ..rpc.backoff import Backoff
 from ..rpc.messages import optimized_to_message
 from ..servable import Padding
 from .by_length import ByLength
@@ -27,6 +31,7 @@ from .trial import Place, optimized
 from .warmup import prove, prove_golden, warm_up
 from .worker_config import WorkerConfig
 
+log = logging.getLogger("penstock.worker")
 T = TypeVar("T")
 
 _FETCHED = 0.3
@@ -42,6 +47,7 @@ _STEP = 0.05
 class Ready:
     """A model that has answered once."""
 
+    manifest: model_pb2.Manifest
     loaded: Loaded
     policy: BatchPolicy
     executor: Executor
@@ -108,7 +114,7 @@ async def make_ready(
     """
     stages = _Stages(registry, record)
     record.device = resolve_device(config.device, config.index)
-    manifest = (await registry.version(config.name, config.version)).manifest
+    manifest = await _manifest(config, registry)
     await stages.enter("fetching", 0.0)
     folder = await fetch(registry, manifest, config.cache_dir, stages.fetched)
     await stages.enter("loading", _FETCHED)
@@ -135,7 +141,18 @@ async def make_ready(
     await prove(executor, loaded, examples.samples)
     if examples.golden is not None:
         await prove_golden(executor, loaded, examples.golden, examples.tolerance, most)
-    return Ready(loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
+    return Ready(manifest, loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
+
+
+async def _manifest(config: WorkerConfig, registry: RegistryClient) -> model_pb2.Manifest:
+    """Of the version; a registry that is away is waited for: to fail would look as if the model did not load."""
+    backoff = Backoff(Random())
+    while True:
+        try:
+            return (await registry.version(config.name, config.version)).manifest
+        except Unavailable as error:
+            log.warning("waiting for the registry: %s", error)
+            await registry.pause(backoff.next())
 
 
 def _padding(published: model_pb2.BatchPolicy) -> Padding | None:

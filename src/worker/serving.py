@@ -61,7 +61,7 @@ class Serving:
     ) -> None:
         self._config, self._stop, self._registry, self._record = config, stop, registry, record
         loaded = ready.loaded
-        self._signature, self._policy = loaded.signature, ready.policy
+        self._signature, self._policy, self._manifest = loaded.signature, ready.policy, ready.manifest
         self._fence = Fence()
         self._engine = Engine(ready.executor, ready.policy, ready.times, ready.join)
         intake = Intake(config.name, config.version, loaded.signature, loaded.grouping(), generator=bool(loaded.stream))
@@ -107,6 +107,7 @@ class Serving:
             self._registry,
             self._record,
             self._signature,
+            self._manifest,
             report=self._report,
             on_epoch=self._on_epoch,
             on_drain=self._stop.requested.set,
@@ -118,7 +119,7 @@ class Serving:
         return lease
 
     def _on_epoch(self, epoch: int) -> None:
-        self._fence.epoch = epoch
+        self._fence.renewed(epoch)
 
     def _report(self) -> pb.LoadReport:
         counters = self._engine.counters

@@ -40,6 +40,7 @@ AVAILABLE, LOADING, END = (
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 PREDICT = "/penstock.v1.PredictService/Predict"
 Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
 
@@ -64,7 +65,8 @@ _Servicer: Any = registry_pb2_grpc.RegistryServiceServicer  # its methods that a
 class FakeRegistry(_Servicer):  # type: ignore[misc]
     """Tells its watchers what the test publishes, and notes the control calls that reach it."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry_id: str = "") -> None:
+        self.registry_id = registry_id
         self.state = Directory()
         self.state.apply(pb.WatchResponse(snapshot=True))
         self.control: list[dict[str, Any]] = []
@@ -72,7 +74,7 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
         self._watchers: set[asyncio.Queue[pb.WatchResponse]] = set()
 
     def publish(self, **change: Any) -> None:
-        message = pb.WatchResponse(**change)
+        message = pb.WatchResponse(registry_id=self.registry_id, **change)
         self.state.apply(message)
         for watcher in self._watchers:
             watcher.put_nowait(message)
@@ -81,7 +83,9 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
         queue: asyncio.Queue[pb.WatchResponse] = asyncio.Queue()
         self._watchers.add(queue)
         try:
-            yield self.state.state()
+            snapshot = self.state.state()
+            snapshot.registry_id = self.registry_id
+            yield snapshot
             while True:
                 yield await queue.get()
         finally:
@@ -251,7 +255,8 @@ class World:
 
     async def gateway(self, **more: Any) -> Gateway:
         fields = {"lame_duck": 0.0, "grace": 5.0, "data_dir": self.folder / "data", **more}
-        config = GatewayConfig(grpc_port=0, http_port=0, registry=f"127.0.0.1:{self.registry_port}", **fields)
+        fields.setdefault("registry", f"127.0.0.1:{self.registry_port}")
+        config = GatewayConfig(grpc_port=0, http_port=0, **fields)
         readable, writable = os.pipe()
         os.environ[READY_FD] = str(writable)
         stop = Stop()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,11 +62,16 @@ class Load:
             self._progress.set()
 
 
+def load_on(server: Server, **more: Any) -> AbstractAsyncContextManager[Load]:
+    """Callers of a server; see `load_at`."""
+    return load_at(server.grpc, **more)
+
+
 @asynccontextmanager
-async def load_on(server: Server, *, factor: float = 2, callers: int = 16, retries: int = 0) -> AsyncIterator[Load]:
+async def load_at(address: str, *, factor: float = 2, callers: int = 16, retries: int = 0) -> AsyncIterator[Load]:
     """Callers for the length of the block."""
     load = Load(factor)
-    async with penstock.AsyncClient(server.grpc, timeout=20, retries=retries) as client:
+    async with penstock.AsyncClient(address, timeout=20, retries=retries) as client:
         tasks = [asyncio.create_task(load.call(client, 1000 * index)) for index in range(callers)]
         await load.more(50)
         try:

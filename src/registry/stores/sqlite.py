@@ -7,6 +7,7 @@ SQLITE_BUSY_SNAPSHOT, whatever the timeout.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,7 @@ class Tables:
         """As the store's."""
         with self._transaction() as db:
             db.execute("INSERT INTO meta VALUES ('runs', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1")
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('registry_id', ?)", (secrets.randbits(63),))
             (runs,) = db.execute("SELECT value FROM meta WHERE key = 'runs'").fetchone()
         return int(runs)
 
@@ -146,7 +148,11 @@ class Tables:
         workers = [replace(_worker(blob), epoch=epoch) for epoch, blob in leases]
         rows = self._db.execute("SELECT key_id, name, scopes, sha256, created FROM keys ORDER BY created, key_id")
         keys = [Key(i, name, tuple(scopes.split()), sha256, created) for i, name, scopes, sha256, created in rows]
-        return Stored(tuple(loaded), tuple(workers), tuple(keys))
+        return Stored(tuple(loaded), tuple(workers), tuple(keys), self._registry_id())
+
+    def _registry_id(self) -> str:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'registry_id'").fetchone()
+        return f"{row[0]:016x}" if row else ""
 
     def _with_aliases(self, model: Model) -> Model:
         aliases = self._db.execute("SELECT alias, version FROM aliases WHERE model = ?", (model.name,))

@@ -79,6 +79,15 @@ class FakeFollower(RegistryFollower):
         self.revoked: list[str] = []
         self.failures: list[tuple[str, int, Failure]] = []
         self.slowness = 0.0
+        self.believed = True
+        self.disowned: set[str] = set()
+
+    @property
+    def may_stop(self) -> bool:
+        return self.believed
+
+    def is_disowned(self, worker_id: str) -> bool:
+        return worker_id in self.disowned
 
     def want(self, *wants: Want) -> None:
         self.wanted = list(wants)

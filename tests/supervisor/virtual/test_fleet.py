@@ -252,3 +252,28 @@ async def test_who_is_hurried_gives_up_what_it_holds() -> None:
         await world.want(want(2))
         world.fleet.hurry()
         assert [len(child.asked) for child in world.workers] == [1, 1]
+
+
+async def test_for_a_registry_that_is_not_believed_workers_are_started_and_none_is_stopped() -> None:
+    async with running() as world:
+        await world.want(want())
+        [old] = world.workers
+        world.follower.believed = False
+        await world.want(want(name="new"))
+        assert [child.told["name"] for child in world.workers] == ["digits", "new"]
+        assert old.asked == []
+        world.follower.believed = True
+        await world.want(want(name="new"))
+        assert len(old.asked) == 1
+
+
+async def test_a_worker_that_belongs_to_nobody_is_stopped_once_and_replaced_if_it_is_wanted() -> None:
+    async with running() as world:
+        await world.want(want())
+        [old] = world.workers
+        world.follower.disowned.add(old.told["worker_id"])
+        world.follower.leave(old.told["worker_id"])
+        await world.want(want())
+        await world.want(want())
+        assert len(old.asked) == 1
+        assert [child for child in world.workers if child is not old]

@@ -9,6 +9,7 @@ import pytest
 
 from penstock import errors
 from penstock.signature import Signature
+from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 from penstock.worker.lease import Lease
 from penstock.worker.registry_client import Registration, RegistryClient
@@ -35,7 +36,12 @@ class FakeRegistry(RegistryClient):
         if self.fail:
             raise self.fail.pop(0)
 
-    async def register(self, worker: pb.WorkerRecord, signature: Signature) -> Registration:
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def register(
+        self, worker: pb.WorkerRecord, signature: Signature, manifest: model_pb2.Manifest
+    ) -> Registration:
         self._hear("register", worker.epoch)
         self.epoch += 1
         return Registration(self.epoch, 3.0)
@@ -54,6 +60,7 @@ class World:
             self.registry,
             pb.WorkerRecord(worker_id="w"),
             Signature((), ()),
+            model_pb2.Manifest(),
             report=pb.LoadReport,
             on_epoch=self.epochs.append,
             on_drain=self.drain,
@@ -92,7 +99,7 @@ async def test_a_registry_that_is_not_there_is_asked_again_with_growing_waits(wo
     world.registry.fail = [errors.Unavailable("gone")] * 4
     await world.lease.take()
     waits = [time for time, *_ in world.registry.heard]
-    assert waits == [0.0, 0.075, 0.2, 0.425, 0.85]
+    assert waits == [0.0, 0.1, 0.3, 0.7, 1.5]
     assert world.epochs == [1]
 
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from penstock import errors
 from penstock.registry.placement import KEEP_WARM_S
 from penstock.registry.registry import Registry, opened
-from penstock.registry.state import LoadReport, Model, Placement, Settings, State
+from penstock.registry.state import Audit, LoadReport, Model, Placement, ServingPolicy, Settings, State
 from penstock.registry.store import Store
 from penstock.testing.etcd import WHERE, etcd, has_etcd
 
@@ -42,6 +42,16 @@ PEOPLE = st.sampled_from(["ann", "'; DROP TABLE versions; --", "Zoë/ \x7f"])
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 SECONDS = st.floats(0.0, 400.0)
 TTL_S = 10.0
+SETTINGS = st.builds(
+    Settings,
+    serving=st.builds(
+        ServingPolicy,
+        instances=st.integers(0, 3),
+        device=st.sampled_from(["", "cpu"]),
+        keep_warm_s=st.sampled_from([None, KEEP_WARM_S]),
+        resource_preserving=st.booleans(),
+    ),
+)
 
 
 @dataclass
@@ -50,7 +60,7 @@ class Published:
 
     content: bytes
     placement: Placement = Placement.AUTO
-    instances: int = 1
+    instances: int = 0
     has_signature: bool = False
 
 
@@ -95,6 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.leased: dict[str, Leased] = {}
         self.keys: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.epochs: list[int] = []
+        self.log: list[tuple[float, str, str]] = []
         self.revisions: list[int] = []
         self.ids: set[str] = set()
         self.store: Store
@@ -255,9 +266,14 @@ class Machine(RuleBasedStateMachine):
                 version = known.versions[one]
                 version.placement = placement
                 version.instances = (instances if deploys else 0) or version.instances
+                if deploys and instances and not number:
+                    version.instances = 0  # what the policy says is not to be overruled
+            if deploys and instances and not number:
+                serving = replace(known.settings.serving, instances=instances)
+                known.settings = replace(known.settings, serving=serving)
 
     @precondition(lambda self: self.models)
-    @rule(data=st.data(), chosen=st.builds(Settings))
+    @rule(data=st.data(), chosen=SETTINGS)
     def change_settings(self, data: st.DataObject, chosen: Settings) -> None:
         """In the store itself, which the next process reads."""
         name = data.draw(st.sampled_from(sorted(self.models)))
@@ -358,6 +374,22 @@ class Machine(RuleBasedStateMachine):
         del self.keys[key_id]
         assert self.outcome(self.registry.revoke_key(key_id)) == "NotFound"
 
+    # The log of control calls
+
+    @rule(who=PEOPLE, subject=NAMES)
+    def note(self, who: str, subject: str) -> None:
+        audit = Audit(round(self.wall(), 3), who, "Undeploy", subject, "", "UNCHANGED", "call")
+        self.run(self.registry.note(audit))
+        self.log.append((audit.time, who, subject))
+
+    @precondition(lambda self: self.log)
+    @rule(subject=NAMES)
+    def read_the_log(self, subject: str) -> None:
+        expected = [line for line in reversed(self.log) if line[2] == subject]
+        found = self.run(self.registry.audit(subject, 0.0, 0, 1000))
+        assert [(a.time, a.principal, a.subject) for a in found] == expected
+        assert [a.id for a in found] == sorted({a.id for a in found}, reverse=True)
+
     # The process ends
 
     @rule()
@@ -406,6 +438,11 @@ class Machine(RuleBasedStateMachine):
             (key.key_id, key.created)
             for key in sorted(self.registry.keyring.list(), key=lambda key: (key.created, key.key_id))
         ]
+
+    @invariant()
+    def the_newest_line_of_the_log_is_the_last(self) -> None:
+        newest = self.run(self.registry.audit("", 0.0, 0, 1))
+        assert [(a.time, a.principal, a.subject) for a in newest] == self.log[-1:]
 
     @invariant()
     def each_start_is_later_and_the_registry_is_the_same(self) -> None:

@@ -27,6 +27,11 @@ FORWARDED = (
     "CreateKey",
     "ListKeys",
     "RevokeKey",
+    "SetSplit",
+    "SetShadow",
+    "StartCanary",
+    "StopCanary",
+    "GetTraffic",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 

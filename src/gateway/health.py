@@ -28,5 +28,5 @@ class ModelHealth:
         self.table.update(self._services | models)
 
     def _is_served(self, name: str) -> bool:
-        version = self._directory.routes[name].aliases.get(DEFAULT_ALIAS)
+        version = self._directory.routes[name].means(DEFAULT_ALIAS)
         return version is not None and self._balancer.ready((name, version)) > 0

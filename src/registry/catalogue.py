@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..signature import Signature
 from . import placement, rules
 from .fleet import Fleet
+from .ledger import Ledger
 from .lifecycle import version_state
 from .names import known_model, known_version, name_violations, refuse
 from .state import STABLE, AliasChange, Draft, Model, ModelView, State, Version, VersionView
@@ -43,12 +44,22 @@ class Catalogue:
         self._wall = wall
         self._due: dict[str, float] = {}
         self._models = {model.name: model for model in models}
+        self.ledger = Ledger(self._models.values())
+        """What was counted of their traffic."""
         for name in self._models:
             self.show(name)
 
     def known(self, name: str) -> Model:
         """A model. Raises ModelNotFound."""
         return known_model(self._models, name)
+
+    def find(self, name: str) -> Model | None:
+        """A model, if there is one of that name."""
+        return self._models.get(name)
+
+    def models(self) -> list[Model]:
+        """All there are."""
+        return list(self._models.values())
 
     def view(self, name: str) -> ModelView:
         """A model as it is now. Raises ModelNotFound."""
@@ -111,6 +122,10 @@ class Catalogue:
             decision = rules.Decision(rules.with_version(model, replace(version, signature=signature)))
             await self._apply(model, decision)
 
+    async def settle(self, decision: rules.Decision) -> ModelView:
+        """Make a model that is known what a rule has made of it."""
+        return await self._apply(self.known(decision.model.name), decision)
+
     def show_due(self, now: float) -> None:
         """Tell what time alone has changed; `now` in unix seconds."""
         for name in [name for name, due in self._due.items() if due <= now]:
@@ -145,4 +160,4 @@ class Catalogue:
             state = version_state(desired[number], states.get(number, ()), error)
             return VersionView(version, desired[number], state, error)
 
-        return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, model.settings)
+        return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, self.ledger.shown(model))

@@ -11,6 +11,7 @@ from .drafts import device_violations, instance_violations
 from .names import known_version, refuse
 from .rules import with_version
 from .state import Model, Placement, Version
+from .traffic_changes import held, left, users
 
 KEEP_WARM_S = 300.0
 """For how long a version stays loaded after the last alias has left it, so that a rollback needs no load."""
@@ -50,7 +51,8 @@ def undeploy(model: Model, number: int) -> Model:
     Raises:
         InvalidArgument: not a version.
         VersionNotFound: there is no such version.
-        FailedPrecondition: an alias means that one version; undeploying the whole model is never refused.
+        FailedPrecondition: an alias means that one version, or an alias's traffic goes to it; undeploying the whole
+            model is never refused.
     """
     if number == 0:
         return _all(model, lambda version: replace(version, placement=Placement.UNDEPLOYED))
@@ -59,6 +61,10 @@ def undeploy(model: Model, number: int) -> Model:
     if aliases:
         subject = f"{model.name}:{number}"
         text = f"the alias {aliases[0]!r} means {subject}; make it mean another version, or undeploy the whole model"
+        raise FailedPrecondition(text, precondition=subject, metadata={"model": model.name, "version": str(number)})
+    if split := users(model, number):
+        subject = f"{model.name}:{number}"
+        text = f"the traffic of the alias {split[0]!r} goes to {subject}; end its split, shadow or canary first"
         raise FailedPrecondition(text, precondition=subject, metadata={"model": model.name, "version": str(number)})
     return with_version(model, replace(version, placement=Placement.UNDEPLOYED))
 
@@ -69,7 +75,7 @@ def _all(model: Model, change: Callable[[Version], Version]) -> Model:
 
 def desired_instances(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dict[int, int]:
     """How many workers should hold each version; `now` in unix seconds."""
-    by_rule = set(model.aliases.values()) | set(_warm_until(model, now, keep_warm_s))
+    by_rule = set(model.aliases.values()) | held(model) | set(_warm_until(model, now, keep_warm_s))
     if model.versions:
         by_rule.add(model.versions[-1].number)
     return {v.number: v.instances if _is_wanted(v, by_rule) else 0 for v in model.versions}
@@ -87,6 +93,8 @@ def next_change(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> f
 
 
 def _warm_until(model: Model, now: float, keep_warm_s: float) -> dict[int, float]:
-    """The versions that an alias has left not long ago, and until when each stays."""
+    """The versions that an alias, or its traffic, has left not long ago, and until when each stays."""
     ends = {change.previous: change.time + keep_warm_s for change in model.changes if change.previous}
+    for number, time in left(model):
+        ends[number] = max(time + keep_warm_s, ends.get(number, 0.0))
     return {number: end for number, end in ends.items() if end > now}

@@ -23,6 +23,7 @@ from .state import (
     VersionView,
     Worker,
 )
+from .traffic_records import traffic_from_message, traffic_to_message
 
 _STATES = {int(state) for state in State}
 
@@ -115,12 +116,12 @@ def model_to_message(model: ModelView) -> pb.ModelRecord:
 
 def settings_to_message(settings: Settings) -> pb.ModelSettings:
     """As they go on the wire, and into the store."""
-    return pb.ModelSettings()
+    return pb.ModelSettings(traffic=map(traffic_to_message, settings.traffic))
 
 
 def settings_from_message(message: pb.ModelSettings) -> Settings:
     """As they are used inside."""
-    return Settings()
+    return Settings(traffic=tuple(map(traffic_from_message, message.traffic)))
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:

@@ -18,6 +18,7 @@ from .names import known_version
 from .placement import KEEP_WARM_S
 from .state import AliasChange, Draft, Key, LoadReport, ModelView, Version, Worker
 from .store import Store, Stored
+from .traffic_control import Traffic
 from .turns import Turns
 from .watch import Hub
 
@@ -58,6 +59,7 @@ class Registry:
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
         self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, wall, stored.models)
+        self.traffic = Traffic(self._catalogue, self._turns, wall)
 
     # Models; see Catalogue
 
@@ -158,6 +160,7 @@ class Registry:
         self._ticked = now
         await self._turns.take(self._shown(self.fleet.expire(now)))
         self._catalogue.show_due(self._wall())
+        await self.traffic.tick()
 
     async def _shown(self, change: Coroutine[Any, Any, Sequence[Worker]]) -> Sequence[Worker]:
         """Change workers, and tell what their models have become without awaiting: followers hear of both together."""

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from ..servable import Padding
 from ..signature import Signature
+from .traffic import AliasTraffic
 
 STABLE = "stable"
 """The alias that is meant when a request says nothing; every model has it."""
@@ -116,6 +117,9 @@ class AliasChange:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a model is served, apart from what each of its versions says."""
+
+    traffic: tuple[AliasTraffic, ...] = ()
+    """By alias; only those that have or had a split, a shadow or a canary."""
 
 
 @dataclass(frozen=True, slots=True)

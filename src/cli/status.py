@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import Address, ApiKey, Format, Output, client
-from .output import print_json, print_rows
+from .output import out, print_json, print_rows
+from .traffic_report import lines_of
 
 if TYPE_CHECKING:
     from ..client import InstanceStatus, ModelStatus, VersionStatus
@@ -56,6 +57,10 @@ def print_status(models: list[ModelStatus], output: Format) -> None:
         for version in model.versions
     ]
     print_rows(output, columns, rows)
+    for model in models:
+        for traffic in model.traffic:
+            for line in lines_of(traffic):
+                out().print(f"{model.name}@{line}", markup=False)
 
 
 def _instances(version: VersionStatus) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from ..errors import Cancelled, InvalidArgument, NotFound, PenstockError, ServableIsGenerator
+from ..errors import Cancelled, InvalidArgument, NotFound, ServableIsGenerator
 from ..histogram import bucket_of
 from .splitting import Rules
 
@@ -26,7 +26,7 @@ class Outcome(Enum):
     """Its caller went; it says nothing of the version."""
 
 
-def outcome_of(error: PenstockError) -> Outcome:
+def outcome_of(error: BaseException) -> Outcome:
     """What an error says of the version that it came from."""
     if isinstance(error, (InvalidArgument, NotFound, ServableIsGenerator)):
         return Outcome.REFUSED
@@ -45,11 +45,14 @@ class ArmCounts:
     requests: int = 0
     failures: int = 0
     refusals: int = 0
+    pending: int = 0
+    """Begun less ended: below 0 where more ended than began since the figures were last taken."""
     latency: Counter[int] = field(default_factory=Counter)
     """By bucket."""
 
     def add(self, outcome: Outcome, seconds: float) -> None:
         """One request has ended."""
+        self.pending -= 1
         if outcome is Outcome.CANCELLED:
             return
         self.requests += 1

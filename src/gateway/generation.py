@@ -70,12 +70,13 @@ class Generation:
     ) -> AsyncGenerator[bytes, None]:
         """The same answers; how they ended is counted for the version."""
         begun, first = self._loop.time(), 0.0
-        outcome = Outcome.ANSWERED
+        outcome = Outcome.FAILED
         try:
             async with aclosing(answers):
                 async for answer in answers:
                     first = first or self._loop.time()
                     yield answer
+            outcome = Outcome.ANSWERED
         except PenstockError as error:
             outcome = outcome_of(error)
             raise

@@ -92,19 +92,19 @@ class Proxy:
         request = question.request
         key = self._route(request, call, pin)
         name, version = key
-        watched = None
-        if version == RULED:
-            split_key = envelope.split_key if envelope is not None else ""
-            question = watched = self._traffic.watched(question, name, target(request).alias, call, split_key)
-            key = name, version = watched.key
-        if version not in self._directory.routes[name].single:
-            question.rows = rows(request)
         self._admission.admit(len(request))
+        watched = None
         try:
+            if version == RULED:
+                split_key = envelope.split_key if envelope is not None else ""
+                question = watched = self._traffic.watched(question, name, target(request).alias, call, split_key)
+                key = name, version = watched.key
+            if version not in self._directory.routes[name].single:
+                question.rows = rows(request)
             self._balancer.lane(key).submit(question)
         except BaseException as error:
             self._admission.leave(len(request))
-            if watched is not None and isinstance(error, PenstockError):
+            if watched is not None:
                 watched.refused(error)
             raise
         return key

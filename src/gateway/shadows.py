@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from ..errors import DeadlineExceeded, PenstockError, ResourceExhausted
+from ..errors import DeadlineExceeded, PenstockError, QueueFull, ResourceExhausted
 from .comparer import MAX_BYTES as MAX_ANSWER
 from .figures import Difference, Figures
 from .lane import Lane
@@ -25,6 +25,9 @@ MAX_WAITING = 8
 TIMEOUT = 10.0
 """Seconds that a mirrored request has: with the lowest priority it then comes after all that callers ask meanwhile."""
 _LOWEST = -3
+_PAUSE, _LATE = 0.005, 0.005
+"""Seconds between two looks at what is due, and by how much a look may be late before it counts as having no time."""
+_BUSY = QueueFull("the shadow's version is busy, or not there")
 
 
 class Compares(Protocol):
@@ -61,32 +64,47 @@ class Shadows:
         self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.bytes = 0
+        self._due: list[tuple[Watched, bytes, float]] = []
+        """Callers' requests, their answers, and how long those took."""
 
     def mirror(self, answered: Watched, response: bytes) -> None:
-        """Ask the shadow what a caller has just been answered."""
-        rules = answered.rules
-        assert rules.mirror is not None
-        key = rules.name, rules.mirror.version
+        """Have the shadow asked what a caller has just been answered, when the event loop has time for it."""
         size = len(answered.request) + len(response)
-        if not (self._has_room(size) and rules.mirror.version in rules.available):
-            self._figures.pair(rules, answered.key[1]).dropped += 1
+        if self._is_busy() or self.in_flight >= MAX_IN_FLIGHT or self.bytes + size > MAX_BYTES:
+            self._figures.pair(answered.rules, answered.key[1]).dropped += 1
             return
-        lane = self._lane(key)
-        if lane.waiting >= MAX_WAITING:
-            self._figures.pair(rules, answered.key[1]).dropped += 1
-            return
-        asked = _Mirrored(answered, response, self._loop.time(), self._ended)
-        if not self._is_single(key):
-            asked.rows = rows(asked.request)
         self.in_flight += 1
         self.bytes += size
+        self._due.append((answered, response, self._loop.time() - answered.arrived))
+        if len(self._due) == 1:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._loop.call_later(_PAUSE, self._look, self._loop.time() + _PAUSE)
+
+    def _look(self, planned: float) -> None:
+        """Ask what is due, unless the event loop is late: then callers need it."""
+        if self._loop.time() - planned > _LATE:
+            self._look_later()
+            return
+        due, self._due = self._due, []
+        for answered, response, seconds in due:
+            self._ask(_Mirrored(answered, response, seconds, self._loop.time(), self._ended))
+
+    def _ask(self, asked: _Mirrored) -> None:
+        rules = asked.rules
+        assert rules.mirror is not None
+        key = rules.name, rules.mirror.version
+        lane = self._lane(key)
+        if rules.mirror.version not in rules.available or lane.waiting >= MAX_WAITING:
+            asked.failed(_BUSY)
+            return
+        if not self._is_single(key):
+            asked.rows = rows(asked.request)
         try:
             lane.submit(asked)
         except PenstockError as error:
             asked.failed(error)
-
-    def _has_room(self, size: int) -> bool:
-        return not self._is_busy() and self.in_flight < MAX_IN_FLIGHT and self.bytes + size <= MAX_BYTES
 
     def _ended(self, asked: _Mirrored, response: bytes | PenstockError) -> None:
         """The shadow has answered, or has not."""
@@ -129,13 +147,15 @@ class _Mirrored(Question):
         self,
         answered: Watched,
         response: bytes,
+        seconds: float,
         now: float,
         ended: Callable[[_Mirrored, bytes | PenstockError], None],
     ) -> None:
         super().__init__(answered.request, now, now + TIMEOUT, _LOWEST, f"{answered.request_id}.shadow")
         self.attempts = Attempts(count=MAX_ATTEMPTS)
         self.rules, self.version = answered.rules, answered.key[1]
-        self.seconds = now - answered.arrived
+        self.seconds = seconds
+        """That its caller waited."""
         self.response = response
         self.ended = ended
 

@@ -45,8 +45,8 @@ class Rules:
 
 
 def key_of(rules: Rules, metadata: Mapping[str, str | bytes], split_key: str, request_id: str) -> bytes:
-    """A request's key: its own, what the split asks for, what the caller sent besides, or the request's id."""
-    found = split_key or metadata.get(rules.sticky_key) or metadata.get(SPLIT_KEY) or request_id
+    """A request's key: what the caller gives as such, the value of the split's sticky key, or the request's id."""
+    found = split_key or metadata.get(SPLIT_KEY) or metadata.get(rules.sticky_key) or request_id
     return found if isinstance(found, bytes) else found.encode()
 
 

@@ -43,12 +43,15 @@ class Traffic:
         """
         rules = self._routes[name].rules[alias]
         version = chosen(rules, key_of(rules, call.metadata, split_key, question.request_id))
+        self._figures.arm(rules, version).pending += 1
         return Watched(question, rules, version, self._ended, self._clock)
 
     def chosen(self, name: str, alias: str, call: Call) -> tuple[Rules, int]:
-        """The version for a request that is answered many times."""
+        """The version for a request that is answered many times; `note` must be told how it ends."""
         rules = self._routes[name].rules[alias]
-        return rules, chosen(rules, key_of(rules, call.metadata, "", call.request_id))
+        version = chosen(rules, key_of(rules, call.metadata, "", call.request_id))
+        self._figures.arm(rules, version).pending += 1
+        return rules, version
 
     def note(self, rules: Rules, version: int, outcome: Outcome, seconds: float) -> None:
         """A request that is answered many times has ended; `seconds` until its first answer."""

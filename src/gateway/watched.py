@@ -18,8 +18,7 @@ class Watched(Question):
         asked: the caller's.
         rules: of the alias by which it came.
         version: that was chosen for it.
-        ended: told once how it ended, after the caller, with the answer if there was one. Not told of one that was
-            cancelled.
+        ended: told once how it ended, after the caller, with the answer if there was one.
         clock: the event loop's.
     """
 
@@ -52,7 +51,7 @@ class Watched(Question):
         self._let_go().failed(error)
         self.ended(self, outcome_of(error), b"")
 
-    def refused(self, error: PenstockError) -> None:
+    def refused(self, error: BaseException) -> None:
         """It was not let in, which its caller is told by whoever tried."""
         self._let_go()
         self.ended(self, outcome_of(error), b"")

@@ -59,7 +59,7 @@ class Registry:
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
         self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, wall, stored.models)
-        self.traffic = Traffic(self._catalogue, self._turns, wall)
+        self.traffic = Traffic(self._catalogue, self._turns, wall, monotonic)
 
     # Models; see Catalogue
 

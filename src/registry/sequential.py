@@ -22,8 +22,8 @@ from math import inf, lgamma, log, pi
 
 from ..histogram import Histogram, upper_bound
 
-_STEPS = 50
-"""Halvings when a root is looked for: beyond what a float can tell."""
+_STEPS, _SHOWN_STEPS = 40, 20
+"""Halvings when a root is looked for: to a millionth of a millionth; and of bounds that are only shown, a millionth."""
 _LOG_PI = log(pi)
 
 
@@ -103,7 +103,7 @@ def _boundary(excluded: Callable[[float], bool], outside: float, inside: float) 
     """Where what is excluded ends, on the way from outside to inside."""
     if not excluded(outside):
         return outside
-    for _ in range(_STEPS):
+    for _ in range(_SHOWN_STEPS):
         middle = (outside + inside) / 2
         if excluded(middle):
             outside = middle

@@ -103,6 +103,14 @@ class Arm:
     refusals: int = 0
     latency: Histogram = Histogram()
     """Seconds."""
+    pending: int = 0
+    """Begun less ended. Where reports were lost it is only nearly so."""
+
+    @property
+    def troubled(self) -> float:
+        """The share that has failed, or may still."""
+        pending = max(self.pending, 0)
+        return (self.failures + pending) / (self.requests + pending) if self.requests + pending else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from .state import STABLE, Model, ModelView, State
 from .traffic import AliasTraffic, Canary, CanaryPolicy, CanaryState, Shadow, Split, of_alias
 from .turns import Turns
 
-SAVE_S = 10.0
-"""Seconds between two writes of what was counted. A registry that is killed forgets at most so much; nothing is counted
-twice."""
+SHOW_S, SAVE_S = 5.0, 10.0
+"""Seconds between two times that followers are told what was counted, and between two writes of it. A registry that is
+killed forgets at most so much; nothing is counted twice."""
 
 log = logging.getLogger("penstock.registry")
 
@@ -30,17 +30,21 @@ class Traffic:
         catalogue: has the models.
         turns: the registry's.
         wall: unix seconds.
+        monotonic: seconds.
     """
 
-    def __init__(self, catalogue: Catalogue, turns: Turns, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, turns: Turns, wall: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
         self._catalogue = catalogue
         self._turns = turns
         self._wall = wall
-        self._changed: set[str] = set()
-        """Models of which more was counted since they were last shown,"""
+        self._monotonic = monotonic
+        self._unshown: set[str] = set()
+        """Models of which more is known since they were last shown,"""
         self._unsaved: set[str] = set()
         """and since they were last written."""
-        self._saved = wall()
+        self._shown = self._saved = monotonic()
 
     def of(self, name: str, alias: str) -> list[AliasTraffic]:
         """The traffic of an alias (empty: of all), as it is now. Raises ModelNotFound."""
@@ -124,22 +128,25 @@ class Traffic:
         for report in reports:
             model = self._catalogue.find(report.name)
             if model is not None and ledger.add(model, report, gateway, sequence):
-                self._changed.add(model.name)
+                self._unshown.add(model.name)
                 self._unsaved.add(model.name)
 
     async def tick(self) -> None:
         """Judge the canaries that run, and show and keep what was counted; to be called every second or so."""
-        changed, self._changed = self._changed, set()
         for model in self._catalogue.models():
             for traffic in model.settings.traffic:
                 if traffic.running is not None and await self._turns.take(self._judge(model.name, traffic.alias)):
-                    changed.add(model.name)
-        for name in changed:
-            self._catalogue.show(name)
-        if self._wall() - self._saved >= SAVE_S:
-            self._saved = self._wall()
-            unsaved, self._unsaved = self._unsaved, set()
-            for name in unsaved:
+                    self._unshown.add(model.name)
+        now = self._monotonic()
+        if now - self._shown >= SHOW_S:
+            self._shown = now
+            unshown, self._unshown = self._unshown, set()
+            for name in unshown:
+                self._catalogue.show(name)
+        if now - self._saved >= SAVE_S:
+            self._saved = now
+            for name in list(self._unsaved):
+                self._unsaved.discard(name)
                 await self._turns.take(self._save(name))
 
     async def _save(self, name: str) -> None:

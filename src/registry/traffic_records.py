@@ -177,6 +177,7 @@ def _evidence_to_message(evidence: Evidence) -> pb.TrafficEvidence:
             requests=arm.requests,
             failures=arm.failures,
             refusals=arm.refusals,
+            pending=arm.pending,
             latency=_histogram_to_message(arm.latency),
         )
     for comparison in evidence.comparisons:
@@ -196,7 +197,7 @@ def _evidence(message: pb.TrafficEvidence) -> Evidence:
 def _arm(message: pb.ArmFigures) -> Arm:
     failures = min(message.failures, message.requests)
     refusals = min(message.refusals, message.requests)
-    return Arm(message.version, message.requests, failures, refusals, _histogram(message.latency))
+    return Arm(message.version, message.requests, failures, refusals, _histogram(message.latency), message.pending)
 
 
 def _comparison(message: pb.ComparisonFigures) -> Comparison:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from .figures import Difference
 
-MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """Of one answer; greater ones are not compared."""
 MAX_PAIRS, MAX_HELD_BYTES = 64, 32 * 1024 * 1024
 """What may wait."""
@@ -25,6 +25,8 @@ REQUEST = struct.Struct("<II")
 """How many bytes the two answers have, which follow."""
 REPLY = struct.Struct("<?dddQQ")
 """Mismatched, max abs, relative, cosine distance, rows, rows whose greatest element is the same."""
+_PIECE = 256 * 1024
+"""What is written in one turn of the event loop, which others need, too."""
 _PATIENCE, _PAUSE = 30.0, 10.0
 """Seconds for one pair, and before another process is started after one that failed."""
 
@@ -73,8 +75,10 @@ class Comparer:
         self._bytes -= len(one) + len(other)
         try:
             async with asyncio.timeout(_PATIENCE):
-                writer.writelines((REQUEST.pack(len(one), len(other)), one, other))
-                await writer.drain()
+                for content in (REQUEST.pack(len(one), len(other)), one, other):
+                    for begin in range(0, len(content), _PIECE):
+                        writer.write(content[begin : begin + _PIECE])
+                        await writer.drain()
                 reply = await reader.readexactly(REPLY.size)
         except BaseException:
             told(None)
@@ -83,14 +87,18 @@ class Comparer:
 
     async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
-        with theirs:
-            # Not asyncio's own: uvloop's transports of pipes may close a descriptor that is another child's by then.
-            line = [sys.executable, "-m", "penstock.compare"]
-            starting = asyncio.to_thread(
-                subprocess.Popen, line, stdin=theirs, stdout=sys.stderr, start_new_session=True
-            )
-            self._process = await starting
-        return await asyncio.open_connection(sock=ours)
+        try:
+            with theirs:
+                # Not asyncio's own: uvloop's transports of pipes may close a descriptor that is another child's by then.
+                line = [sys.executable, "-m", "penstock.compare"]
+                starting = asyncio.to_thread(
+                    subprocess.Popen, line, stdin=theirs, stdout=subprocess.DEVNULL, start_new_session=True
+                )
+                self._process = await starting
+            return await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
 
     async def _stop(self, writer: asyncio.StreamWriter) -> None:
         """It ends when its socket is closed; and if it does not, by force."""

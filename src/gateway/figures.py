@@ -134,13 +134,20 @@ class Figures:
 
     def arm(self, rules: Rules, version: int) -> ArmCounts:
         """Where a version's requests are counted."""
-        return self._arms.setdefault((rules.name, rules.alias, rules.revision, version), ArmCounts())
+        key = rules.name, rules.alias, rules.revision, version
+        found = self._arms.get(key)
+        if found is None:
+            found = self._arms[key] = ArmCounts()
+        return found
 
     def pair(self, rules: Rules, version: int) -> PairCounts:
         """Where a version's mirrored requests are counted."""
         assert rules.mirror is not None
         key = rules.name, rules.alias, rules.mirror.revision, version, rules.mirror.version
-        return self._pairs.setdefault(key, PairCounts())
+        found = self._pairs.get(key)
+        if found is None:
+            found = self._pairs[key] = PairCounts()
+        return found
 
     def take(self) -> tuple[Arms, Pairs]:
         """Everything, once."""

@@ -119,9 +119,9 @@ class Shadows:
             counts.failed += 1
         else:
             counts.answered(asked.seconds, self._loop.time() - asked.arrived)
-            self._compare(asked.rules, asked.version, outputs(asked.response), outputs(response))
+            self._compare(asked.rules, asked.version, asked.response, response)
 
-    def _compare(self, rules: Rules, version: int, one: bytes, other: bytes) -> None:
+    def _compare(self, rules: Rules, version: int, response: bytes, shadowed: bytes) -> None:
         mirror = rules.mirror
         assert mirror is not None
 
@@ -132,9 +132,13 @@ class Shadows:
             else:
                 counts.differ(difference, mirror.tolerance)
 
+        if max(len(response), len(shadowed)) > MAX_ANSWER:
+            told(None)
+            return
+        one, other = outputs(response), outputs(shadowed)
         if one == other:
             self._figures.pair(rules, version).same += 1
-        elif max(len(one), len(other)) > MAX_ANSWER or not self._comparer.offer(one, other, told):
+        elif not self._comparer.offer(one, other, told):
             told(None)
 
 

@@ -1,6 +1,6 @@
 """Many positive numbers in little room: counts in buckets whose bounds grow by an eighth of a doubling. Decisions only.
 
-A quantile is then right within 4.5 %, whatever the numbers are, and two histograms add up to that of all numbers of both.
+A quantile is then right within 4.5 %, whatever the numbers are, and two histograms add up to that of both's numbers.
 (DDSketch: Masson, Rim and Lee, "A fast and fully-mergeable quantile sketch", VLDB 2019.)
 """
 

@@ -119,9 +119,9 @@ def canary(
     with control(address, api_key) as registry:
         found = _traffic(registry, name, alias)
         print_traffic(found, output)
-    ended = found[0].canary if found else pb.Canary()
-    if wait and ended.state != pb.CANARY_STATE_PROMOTED:
-        text = f"version {ended.version} was not promoted: {ended.explanation}" if found else "there is no canary"
+    last = found[0].canary if found else pb.Canary()
+    if wait and last.state != pb.CANARY_STATE_PROMOTED:
+        text = f"version {last.version} was not promoted: {last.explanation}" if found else "there is no canary"
         raise FailedPrecondition(text, precondition=f"{name}@{alias}")
 
 

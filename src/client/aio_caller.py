@@ -67,9 +67,7 @@ class AsyncCaller:
             self._lanes[priority] = SharedLane(open_call)
         return self._lanes[priority]
 
-    async def _shared(
-        self, message: bytes, attempts: Attempts, lane: SharedLane, split_key: str
-    ) -> tuple[Any, str]:
+    async def _shared(self, message: bytes, attempts: Attempts, lane: SharedLane, split_key: str) -> tuple[Any, str]:
         """Ask on a shared stream; gives the answer and its request id, or raises the last attempt's error."""
         while True:
             try:

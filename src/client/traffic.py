@@ -53,8 +53,8 @@ class ComparisonStatus:
     max_abs: float
     relative: float
     cosine_distance: float
-    """The 99th percentiles over the compared answers: the greatest difference of two numbers, the same as a share of the
-    greatest number in its output, and 1 - cosine."""
+    """The 99th percentiles over the compared answers: the greatest difference of two numbers, the same as a share of
+    the greatest number in its output, and 1 - cosine."""
     p50_s: float
     shadow_p50_s: float
     slower_s: float

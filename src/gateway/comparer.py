@@ -89,12 +89,7 @@ class Comparer:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                # Not asyncio's own: uvloop's transports of pipes may close a descriptor that is another child's by then.
-                line = [sys.executable, "-m", "penstock.compare"]
-                starting = asyncio.to_thread(
-                    subprocess.Popen, line, stdin=theirs, stdout=subprocess.DEVNULL, start_new_session=True
-                )
-                self._process = await starting
+                self._process = await asyncio.to_thread(_spawn, theirs)
             return await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
@@ -107,3 +102,9 @@ class Comparer:
         if process is not None:
             process.kill()
             await asyncio.shield(asyncio.to_thread(process.wait))
+
+
+def _spawn(link: socket.socket) -> subprocess.Popen[bytes]:
+    # Not asyncio's own: uvloop's transports of pipes may close a descriptor that is another child's by then.
+    line = [sys.executable, "-m", "penstock.compare"]
+    return subprocess.Popen(line, stdin=link, stdout=subprocess.DEVNULL, start_new_session=True)

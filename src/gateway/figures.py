@@ -126,7 +126,7 @@ Pairs = dict[tuple[str, str, int, int, int], PairCounts]
 
 
 class Figures:
-    """What was counted since it was last taken. What is counted for what is no longer set is the reader's to leave out."""
+    """What was counted since it was last taken; the reader leaves out what was counted for what is no longer set."""
 
     def __init__(self) -> None:
         self._arms: Arms = {}

@@ -19,7 +19,6 @@ from ..errors import (
 )
 from .splitting import Rules
 
-
 RULED = 0
 """Stands for the version that an alias means where its requests are split or mirrored."""
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from ..errors import DeadlineExceeded, PenstockError, QueueFull, ResourceExhausted
+from ..errors import DeadlineExceeded, MalformedRequest, PenstockError, QueueFull, ResourceExhausted
 from .comparer import MAX_BYTES as MAX_ANSWER
 from .figures import Difference, Figures
 from .lane import Lane
@@ -173,6 +173,9 @@ class _Mirrored(Question):
 
 
 def outputs(response: bytes) -> bytes:
-    """An answer without what names its version, which is its first field."""
-    number, _, end = next(fields(response), (0, 0, 0))
+    """An answer without what names its version, which is its first field. What is no answer stays as it is."""
+    try:
+        number, _, end = next(fields(response), (0, 0, 0))
+    except MalformedRequest:
+        return response
     return response[end:] if number == 1 else response

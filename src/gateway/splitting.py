@@ -1,10 +1,10 @@
 """Which of an alias's versions a request meets, and whether it is mirrored, from its key alone. Decisions only.
 
-Weighted rendezvous: each version draws a number for the key, -ln(u)/weight with u from a hash of key and version, and the
-least wins. Shares are those of the weights, no state is kept, all gateways agree, and if one version's weight changes, or it
-comes or goes, keys move only to it or from it (cumulative ranges would shift all that lie behind). Steps of a canary
-are such changes: who has met the new version stays with it. Source: Schindelhauer and Schomaker, "Weighted distributed hash
-tables" (2005), their logarithmic method.
+Weighted rendezvous: each version draws a number for the key, -ln(u)/weight with u from a hash of key and version, and
+the least wins. Shares are those of the weights, no state is kept, all gateways agree, and if one version's weight
+changes, or it comes or goes, keys move only to it or from it (cumulative ranges would shift all that lie behind). Steps
+of a canary are such changes: who has met the new version stays with it. Source: Schindelhauer and Schomaker, "Weighted
+distributed hash tables" (2005), their logarithmic method.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Shall a canary be given more, taken back, or left as it is? Decisions only; every one comes with its words.
 
-A canary is taken back when it is shown to be worse than its bounds allow, and given more when it is shown not to be: both by
-tests that hold however often they are made (`sequential`). Between the two it stays where it is. Within a step both versions
-are given their shares by chance and at the same time, so that what strikes both does not count against one; so each step
-counts anew. The policy's alpha is shared out evenly among all tests of all steps.
+A canary is taken back when it is shown to be worse than its bounds allow, and given more when it is shown not to be:
+both by tests that hold however often they are made (`sequential`). Between the two it stays where it is. Within a step
+both versions are given their shares by chance and at the same time, so that what strikes both does not count against
+one; so each step counts anew. The policy's alpha is shared out evenly among all tests of all steps.
 
-What is shown holds for requests whose fates do not depend on each other. Of latency it is only asked that nothing worse is shown and that the figures themselves keep to the bound: to show that two
-tails are alike takes tens of thousands of requests.
+What is shown holds for requests whose fates do not depend on each other. Of latency it is only asked that nothing worse
+is shown and that the figures themselves keep to the bound: to show that two tails are alike takes tens of thousands of
+requests.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def decide(canary: Canary, seen: Seen, now: float) -> Verdict:
     bad = [words() for finding, words in findings if finding is Finding.BAD]
     if bad:
         return Verdict(Action.ROLL_BACK, f"{where}: {counted}; {'; '.join(bad)}")
-    missing = [*_missing(canary, seen, now), *_unfinished(canary, seen)] + [words() for finding, words in findings if finding is Finding.OPEN]
+    missing = [*_missing(canary, seen, now), *_unfinished(canary, seen)] + [
+        words() for finding, words in findings if finding is Finding.OPEN
+    ]
     if missing:
         return Verdict(Action.HOLD, f"{where}: {counted}; waits: {'; '.join(missing)}")
     following = policy.steps[canary.step + 1]
@@ -171,7 +174,7 @@ def _missing(canary: Canary, seen: Seen, now: float) -> Iterator[str]:
 
 
 def _unfinished(canary: Canary, seen: Seen) -> Iterator[str]:
-    """Failures that come late, as those of a version that hangs, must not be missed because the step is over by then."""
+    """Failures that come late, as of a version that hangs, must not be missed because the step is over by then."""
     one, other = seen.baseline, seen.canary
     if other.troubled - one.troubled > canary.policy.max_error_increase:
         yield (

@@ -49,7 +49,8 @@ def advance(model: Model, alias: str, words: str, now: float, principal: str) ->
     """Give a running canary its next share, which is not the last."""
     traffic = of_alias(model.settings.traffic, alias)
     canary = traffic.running
-    assert canary is not None and traffic.split is not None
+    assert canary is not None
+    assert traffic.split is not None
     canary = replace(canary, step=canary.step + 1, step_started=now, explanation=words[:MAX_WORDS])
     after = replace(traffic, split=_share(canary, traffic.split.sticky_key), canary=canary)
     return changed(model, traffic, after, f"canary: {words}", now, principal)

@@ -5,11 +5,13 @@ brings one about. What is used here holds for all looks together. For requests o
 
     M = ∫ q^k (1 - q)^(n - k) dBeta(½, ½)(q) / (p^k (1 - p)^(n - k))        after n requests with k failures
 
-is a martingale that starts at 1, so that the chance of its ever reaching 1/alpha is at most alpha (Ville 1939). Those p for
-which it has not are a confidence sequence: Robbins, "Statistical methods related to the law of the iterated logarithm"
-(1970); Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences" (Annals of
-Statistics, 2021); as the mixture sequential probability ratio test it judges A/B tests: Johari, Koomen, Pekelis and Walsh,
-"Always valid inference" (Operations Research, 2022). Of two versions the product of both is such a martingale, too.
+is a martingale that starts at 1, so that the chance of its ever reaching 1/alpha is at most alpha (Ville 1939). Those p
+for which it has not are a confidence sequence: Robbins, "Statistical methods related to the law of the iterated
+logarithm" (1970); Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
+sequences" (Annals of Statistics, 2021); as the mixture sequential probability ratio test it judges A/B tests: Johari,
+Koomen, Pekelis and Walsh, "Always valid inference" (Operations Research, 2022). Of two versions the product of both is
+such a martingale, too; its logarithm is convex in both probabilities, so that if what was seen lies beyond a bound on
+their difference, no pair within the bound is less excluded than the best one at it.
 Quantiles: the same for "at most x", by Howard and Ramdas, "Sequential estimation of quantiles with applications to A/B
 testing" (Bernoulli, 2022).
 """

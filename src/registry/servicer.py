@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 
-from penstock.v1 import model_pb2
+from penstock.v1 import model_pb2, traffic_pb2
 from penstock.v1 import registry_pb2 as pb
-from penstock.v1 import traffic_pb2
 
 from ..errors import InvalidArgument, Violation
 from ..rpc.call import Call

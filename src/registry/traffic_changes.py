@@ -1,4 +1,4 @@
-"""What a change of an alias's traffic leaves behind, and what follows from it for versions and aliases. Decisions only."""
+"""What a change of an alias's traffic leaves behind, and what follows for versions and aliases. Decisions only."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from math import isfinite
 
@@ -44,7 +45,7 @@ def shadow_violations(shadow: Shadow) -> Iterable[Violation]:
 def policy_violations(policy: CanaryPolicy) -> Iterable[Violation]:
     """What is wrong with a canary's policy."""
     steps = policy.steps
-    ascending = all(one < other for one, other in zip(steps, steps[1:], strict=False))
+    ascending = all(one < other for one, other in itertools.pairwise(steps))
     if not (2 <= len(steps) <= MAX_STEPS and ascending and steps[0] > 0 and steps[-1] == 100):
         text = f"steps ascend from above 0 to 100 per cent, one below 100 at least and {MAX_STEPS} at most"
         yield Violation("policy.steps", text)

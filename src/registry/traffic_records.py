@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from penstock.v1 import traffic_pb2 as pb
@@ -201,10 +203,10 @@ def _arm(message: pb.ArmFigures) -> Arm:
 
 
 def _comparison(message: pb.ComparisonFigures) -> Comparison:
-    counts = {name: getattr(message, name) for name in _COUNTS}
-    counts["disagreed"] = min(message.disagreed, message.compared)
-    histograms = {name: _histogram(getattr(message, name)) for name in _HISTOGRAMS}
-    return Comparison(**counts, **histograms, slower_s=message.slower_seconds)
+    given: dict[str, Any] = {name: getattr(message, name) for name in _COUNTS}
+    given["disagreed"] = min(message.disagreed, message.compared)
+    given |= {name: _histogram(getattr(message, name)) for name in _HISTOGRAMS}
+    return Comparison(**given, slower_s=message.slower_seconds)
 
 
 def _histogram_to_message(histogram: Histogram) -> pb.Histogram:

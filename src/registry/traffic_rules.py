@@ -1,4 +1,4 @@
-"""When an alias's requests may be shared out and mirrored, and what it becomes. Decisions only; `now` in unix seconds."""
+"""When an alias's requests may be shared out and mirrored, and what it becomes. Decisions only; `now` in unix time."""
 
 from __future__ import annotations
 

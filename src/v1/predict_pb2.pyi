@@ -168,7 +168,7 @@ class PredictStreamRequest(_message.Message):
     request_id: _builtins.str
     """Chosen by the caller, unique among the requests in flight on the stream. The answer repeats it."""
     split_key: _builtins.str
-    """Where the alias's requests are split: this question's key, instead of what the stream's metadata says. Empty: see
+    """Where the alias's requests are split: this question's key, instead of the stream's `x-penstock-split-key`. Empty: see
     TrafficSplit.
     """
     @_builtins.property

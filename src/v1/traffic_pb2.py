@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19penstock/v1/traffic.proto\x12\x0bpenstock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\tSplitPart\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"I\n\x0cTrafficSplit\x12%\n\x05parts\x18\x01 \x03(\x0b\x32\x16.penstock.v1.SplitPart\x12\x12\n\nsticky_key\x18\x02 \x01(\t\"\x92\x01\n\rTrafficShadow\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05share\x18\x02 \x01(\x01\x12\x16\n\ttolerance\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_tolerance\"\x96\x02\n\x0c\x43\x61naryPolicy\x12\r\n\x05steps\x18\x01 \x03(\x01\x12\x14\n\x0cmin_requests\x18\x02 \x01(\x03\x12\x30\n\rmin_step_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12max_error_increase\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11max_latency_ratio\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1d\n\x10max_disagreement\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05\x61lpha\x18\x07 \x01(\x01\x42\x15\n\x13_max_error_increaseB\x14\n\x12_max_latency_ratioB\x13\n\x11_max_disagreement\"\x94\x02\n\x06\x43\x61nary\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61seline\x18\x02 \x01(\x03\x12)\n\x06policy\x18\x03 \x01(\x0b\x32\x19.penstock.v1.CanaryPolicy\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.penstock.v1.CanaryState\x12\x0c\n\x04step\x18\x05 \x01(\x05\x12+\n\x07started\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cstep_started\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\t \x01(\t\"|\n\rTrafficChange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06\x63hange\x18\x04 \x01(\t\x12\x0c\n\x04left\x18\x05 \x03(\x03\",\n\tHistogram\x12\x0f\n\x07\x62uckets\x18\x01 \x03(\x11\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"|\n\nArmFigures\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08requests\x18\x02 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x04\x12\x10\n\x08refusals\x18\x04 \x01(\x04\x12\'\n\x07latency\x18\x05 \x01(\x0b\x32\x16.penstock.v1.Histogram\"\xe0\x03\n\x11\x43omparisonFigures\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x16\n\x0eshadow_version\x18\x02 \x01(\x03\x12\x10\n\x08mirrored\x18\x03 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x12\n\nuncompared\x18\x06 \x01(\x04\x12\x0c\n\x04same\x18\x07 \x01(\x04\x12\x10\n\x08\x63ompared\x18\x08 \x01(\x04\x12\x11\n\tdisagreed\x18\t \x01(\x04\x12\x12\n\nmismatched\x18\n \x01(\x04\x12\x0c\n\x04rows\x18\x0b \x01(\x04\x12\x11\n\ttop1_rows\x18\x0c \x01(\x04\x12\'\n\x07max_abs\x18\r \x01(\x0b\x32\x16.penstock.v1.Histogram\x12(\n\x08relative\x18\x0e \x01(\x0b\x32\x16.penstock.v1.Histogram\x12/\n\x0f\x63osine_distance\x18\x0f \x01(\x0b\x32\x16.penstock.v1.Histogram\x12\'\n\x07latency\x18\x10 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12.\n\x0eshadow_latency\x18\x11 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12\x16\n\x0eslower_seconds\x18\x12 \x01(\x01\"\x84\x02\n\x0fTrafficEvidence\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x17\n\x0fshadow_revision\x18\x02 \x01(\x03\x12%\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x17.penstock.v1.ArmFigures\x12\x33\n\x0b\x63omparisons\x18\x04 \x03(\x0b\x32\x1e.penstock.v1.ComparisonFigures\x12:\n\x07reports\x18\x05 \x03(\x0b\x32).penstock.v1.TrafficEvidence.ReportsEntry\x1a.\n\x0cReportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x02\n\x0c\x41liasTraffic\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12(\n\x05split\x18\x03 \x01(\x0b\x32\x19.penstock.v1.TrafficSplit\x12*\n\x06shadow\x18\x04 \x01(\x0b\x32\x1a.penstock.v1.TrafficShadow\x12#\n\x06\x63\x61nary\x18\x05 \x01(\x0b\x32\x13.penstock.v1.Canary\x12+\n\x07\x63hanges\x18\x06 \x03(\x0b\x32\x1a.penstock.v1.TrafficChange\x12.\n\x08\x65vidence\x18\x07 \x01(\x0b\x32\x1c.penstock.v1.TrafficEvidence\"\x8e\x01\n\x0fSetSplitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12(\n\x05split\x18\x03 \x01(\x0b\x32\x19.penstock.v1.TrafficSplit\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\">\n\x10SetSplitResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"\x91\x01\n\x10SetShadowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12*\n\x06shadow\x18\x03 \x01(\x0b\x32\x1a.penstock.v1.TrafficShadow\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"?\n\x11SetShadowResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"\xb7\x01\n\x12StartCanaryRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12)\n\x06policy\x18\x04 \x01(\x0b\x32\x19.penstock.v1.CanaryPolicy\x12\x12\n\nsticky_key\x18\x05 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"A\n\x13StartCanaryResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"A\n\x11StopCanaryRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07promote\x18\x03 \x01(\x08\"@\n\x12StopCanaryResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"0\n\x11GetTrafficRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"@\n\x12GetTrafficResponse\x12*\n\x07traffic\x18\x01 \x03(\x0b\x32\x19.penstock.v1.AliasTraffic\"\xb3\x01\n\rTrafficReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x17\n\x0fshadow_revision\x18\x04 \x01(\x03\x12%\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x17.penstock.v1.ArmFigures\x12\x33\n\x0b\x63omparisons\x18\x06 \x03(\x0b\x32\x1e.penstock.v1.ComparisonFigures\"f\n\x14ReportTrafficRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12+\n\x07reports\x18\x03 \x03(\x0b\x32\x1a.penstock.v1.TrafficReport\"\x17\n\x15ReportTrafficResponse*\x98\x01\n\x0b\x43\x61naryState\x12\x1c\n\x18\x43\x41NARY_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41NARY_STATE_RUNNING\x10\x01\x12\x19\n\x15\x43\x41NARY_STATE_PROMOTED\x10\x02\x12\x1c\n\x18\x43\x41NARY_STATE_ROLLED_BACK\x10\x03\x12\x18\n\x14\x43\x41NARY_STATE_STOPPED\x10\x04\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19penstock/v1/traffic.proto\x12\x0bpenstock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\tSplitPart\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"I\n\x0cTrafficSplit\x12%\n\x05parts\x18\x01 \x03(\x0b\x32\x16.penstock.v1.SplitPart\x12\x12\n\nsticky_key\x18\x02 \x01(\t\"\x92\x01\n\rTrafficShadow\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05share\x18\x02 \x01(\x01\x12\x16\n\ttolerance\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_tolerance\"\x96\x02\n\x0c\x43\x61naryPolicy\x12\r\n\x05steps\x18\x01 \x03(\x01\x12\x14\n\x0cmin_requests\x18\x02 \x01(\x03\x12\x30\n\rmin_step_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12max_error_increase\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11max_latency_ratio\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1d\n\x10max_disagreement\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05\x61lpha\x18\x07 \x01(\x01\x42\x15\n\x13_max_error_increaseB\x14\n\x12_max_latency_ratioB\x13\n\x11_max_disagreement\"\x94\x02\n\x06\x43\x61nary\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61seline\x18\x02 \x01(\x03\x12)\n\x06policy\x18\x03 \x01(\x0b\x32\x19.penstock.v1.CanaryPolicy\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.penstock.v1.CanaryState\x12\x0c\n\x04step\x18\x05 \x01(\x05\x12+\n\x07started\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cstep_started\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\t \x01(\t\"|\n\rTrafficChange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06\x63hange\x18\x04 \x01(\t\x12\x0c\n\x04left\x18\x05 \x03(\x03\",\n\tHistogram\x12\x0f\n\x07\x62uckets\x18\x01 \x03(\x11\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"\x8d\x01\n\nArmFigures\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x10\n\x08requests\x18\x02 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x04\x12\x10\n\x08refusals\x18\x04 \x01(\x04\x12\'\n\x07latency\x18\x05 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12\x0f\n\x07pending\x18\x06 \x01(\x12\"\xe0\x03\n\x11\x43omparisonFigures\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x16\n\x0eshadow_version\x18\x02 \x01(\x03\x12\x10\n\x08mirrored\x18\x03 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x12\n\nuncompared\x18\x06 \x01(\x04\x12\x0c\n\x04same\x18\x07 \x01(\x04\x12\x10\n\x08\x63ompared\x18\x08 \x01(\x04\x12\x11\n\tdisagreed\x18\t \x01(\x04\x12\x12\n\nmismatched\x18\n \x01(\x04\x12\x0c\n\x04rows\x18\x0b \x01(\x04\x12\x11\n\ttop1_rows\x18\x0c \x01(\x04\x12\'\n\x07max_abs\x18\r \x01(\x0b\x32\x16.penstock.v1.Histogram\x12(\n\x08relative\x18\x0e \x01(\x0b\x32\x16.penstock.v1.Histogram\x12/\n\x0f\x63osine_distance\x18\x0f \x01(\x0b\x32\x16.penstock.v1.Histogram\x12\'\n\x07latency\x18\x10 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12.\n\x0eshadow_latency\x18\x11 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12\x16\n\x0eslower_seconds\x18\x12 \x01(\x01\"\x84\x02\n\x0fTrafficEvidence\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x17\n\x0fshadow_revision\x18\x02 \x01(\x03\x12%\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x17.penstock.v1.ArmFigures\x12\x33\n\x0b\x63omparisons\x18\x04 \x03(\x0b\x32\x1e.penstock.v1.ComparisonFigures\x12:\n\x07reports\x18\x05 \x03(\x0b\x32).penstock.v1.TrafficEvidence.ReportsEntry\x1a.\n\x0cReportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x02\n\x0c\x41liasTraffic\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12(\n\x05split\x18\x03 \x01(\x0b\x32\x19.penstock.v1.TrafficSplit\x12*\n\x06shadow\x18\x04 \x01(\x0b\x32\x1a.penstock.v1.TrafficShadow\x12#\n\x06\x63\x61nary\x18\x05 \x01(\x0b\x32\x13.penstock.v1.Canary\x12+\n\x07\x63hanges\x18\x06 \x03(\x0b\x32\x1a.penstock.v1.TrafficChange\x12.\n\x08\x65vidence\x18\x07 \x01(\x0b\x32\x1c.penstock.v1.TrafficEvidence\"\x8e\x01\n\x0fSetSplitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12(\n\x05split\x18\x03 \x01(\x0b\x32\x19.penstock.v1.TrafficSplit\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\">\n\x10SetSplitResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"\x91\x01\n\x10SetShadowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12*\n\x06shadow\x18\x03 \x01(\x0b\x32\x1a.penstock.v1.TrafficShadow\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"?\n\x11SetShadowResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"\xb7\x01\n\x12StartCanaryRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12)\n\x06policy\x18\x04 \x01(\x0b\x32\x19.penstock.v1.CanaryPolicy\x12\x12\n\nsticky_key\x18\x05 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"A\n\x13StartCanaryResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"A\n\x11StopCanaryRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07promote\x18\x03 \x01(\x08\"@\n\x12StopCanaryResponse\x12*\n\x07traffic\x18\x01 \x01(\x0b\x32\x19.penstock.v1.AliasTraffic\"0\n\x11GetTrafficRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"@\n\x12GetTrafficResponse\x12*\n\x07traffic\x18\x01 \x03(\x0b\x32\x19.penstock.v1.AliasTraffic\"\xb3\x01\n\rTrafficReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x17\n\x0fshadow_revision\x18\x04 \x01(\x03\x12%\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x17.penstock.v1.ArmFigures\x12\x33\n\x0b\x63omparisons\x18\x06 \x03(\x0b\x32\x1e.penstock.v1.ComparisonFigures\"f\n\x14ReportTrafficRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12+\n\x07reports\x18\x03 \x03(\x0b\x32\x1a.penstock.v1.TrafficReport\"\x17\n\x15ReportTrafficResponse*\x98\x01\n\x0b\x43\x61naryState\x12\x1c\n\x18\x43\x41NARY_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41NARY_STATE_RUNNING\x10\x01\x12\x19\n\x15\x43\x41NARY_STATE_PROMOTED\x10\x02\x12\x1c\n\x18\x43\x41NARY_STATE_ROLLED_BACK\x10\x03\x12\x18\n\x14\x43\x41NARY_STATE_STOPPED\x10\x04\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.penstock.v1P\001Z#penstock.dev/penstock/v1;penstockv1'
   _globals['_TRAFFICEVIDENCE_REPORTSENTRY']._loaded_options = None
   _globals['_TRAFFICEVIDENCE_REPORTSENTRY']._serialized_options = b'8\001'
-  _globals['_CANARYSTATE']._serialized_start=3483
-  _globals['_CANARYSTATE']._serialized_end=3635
+  _globals['_CANARYSTATE']._serialized_start=3501
+  _globals['_CANARYSTATE']._serialized_end=3653
   _globals['_SPLITPART']._serialized_start=107
   _globals['_SPLITPART']._serialized_end=151
   _globals['_TRAFFICSPLIT']._serialized_start=153
@@ -52,40 +52,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAFFICCHANGE']._serialized_end=1061
   _globals['_HISTOGRAM']._serialized_start=1063
   _globals['_HISTOGRAM']._serialized_end=1107
-  _globals['_ARMFIGURES']._serialized_start=1109
-  _globals['_ARMFIGURES']._serialized_end=1233
-  _globals['_COMPARISONFIGURES']._serialized_start=1236
-  _globals['_COMPARISONFIGURES']._serialized_end=1716
-  _globals['_TRAFFICEVIDENCE']._serialized_start=1719
-  _globals['_TRAFFICEVIDENCE']._serialized_end=1979
-  _globals['_TRAFFICEVIDENCE_REPORTSENTRY']._serialized_start=1933
-  _globals['_TRAFFICEVIDENCE_REPORTSENTRY']._serialized_end=1979
-  _globals['_ALIASTRAFFIC']._serialized_start=1982
-  _globals['_ALIASTRAFFIC']._serialized_end=2245
-  _globals['_SETSPLITREQUEST']._serialized_start=2248
-  _globals['_SETSPLITREQUEST']._serialized_end=2390
-  _globals['_SETSPLITRESPONSE']._serialized_start=2392
-  _globals['_SETSPLITRESPONSE']._serialized_end=2454
-  _globals['_SETSHADOWREQUEST']._serialized_start=2457
-  _globals['_SETSHADOWREQUEST']._serialized_end=2602
-  _globals['_SETSHADOWRESPONSE']._serialized_start=2604
-  _globals['_SETSHADOWRESPONSE']._serialized_end=2667
-  _globals['_STARTCANARYREQUEST']._serialized_start=2670
-  _globals['_STARTCANARYREQUEST']._serialized_end=2853
-  _globals['_STARTCANARYRESPONSE']._serialized_start=2855
-  _globals['_STARTCANARYRESPONSE']._serialized_end=2920
-  _globals['_STOPCANARYREQUEST']._serialized_start=2922
-  _globals['_STOPCANARYREQUEST']._serialized_end=2987
-  _globals['_STOPCANARYRESPONSE']._serialized_start=2989
-  _globals['_STOPCANARYRESPONSE']._serialized_end=3053
-  _globals['_GETTRAFFICREQUEST']._serialized_start=3055
-  _globals['_GETTRAFFICREQUEST']._serialized_end=3103
-  _globals['_GETTRAFFICRESPONSE']._serialized_start=3105
-  _globals['_GETTRAFFICRESPONSE']._serialized_end=3169
-  _globals['_TRAFFICREPORT']._serialized_start=3172
-  _globals['_TRAFFICREPORT']._serialized_end=3351
-  _globals['_REPORTTRAFFICREQUEST']._serialized_start=3353
-  _globals['_REPORTTRAFFICREQUEST']._serialized_end=3455
-  _globals['_REPORTTRAFFICRESPONSE']._serialized_start=3457
-  _globals['_REPORTTRAFFICRESPONSE']._serialized_end=3480
+  _globals['_ARMFIGURES']._serialized_start=1110
+  _globals['_ARMFIGURES']._serialized_end=1251
+  _globals['_COMPARISONFIGURES']._serialized_start=1254
+  _globals['_COMPARISONFIGURES']._serialized_end=1734
+  _globals['_TRAFFICEVIDENCE']._serialized_start=1737
+  _globals['_TRAFFICEVIDENCE']._serialized_end=1997
+  _globals['_TRAFFICEVIDENCE_REPORTSENTRY']._serialized_start=1951
+  _globals['_TRAFFICEVIDENCE_REPORTSENTRY']._serialized_end=1997
+  _globals['_ALIASTRAFFIC']._serialized_start=2000
+  _globals['_ALIASTRAFFIC']._serialized_end=2263
+  _globals['_SETSPLITREQUEST']._serialized_start=2266
+  _globals['_SETSPLITREQUEST']._serialized_end=2408
+  _globals['_SETSPLITRESPONSE']._serialized_start=2410
+  _globals['_SETSPLITRESPONSE']._serialized_end=2472
+  _globals['_SETSHADOWREQUEST']._serialized_start=2475
+  _globals['_SETSHADOWREQUEST']._serialized_end=2620
+  _globals['_SETSHADOWRESPONSE']._serialized_start=2622
+  _globals['_SETSHADOWRESPONSE']._serialized_end=2685
+  _globals['_STARTCANARYREQUEST']._serialized_start=2688
+  _globals['_STARTCANARYREQUEST']._serialized_end=2871
+  _globals['_STARTCANARYRESPONSE']._serialized_start=2873
+  _globals['_STARTCANARYRESPONSE']._serialized_end=2938
+  _globals['_STOPCANARYREQUEST']._serialized_start=2940
+  _globals['_STOPCANARYREQUEST']._serialized_end=3005
+  _globals['_STOPCANARYRESPONSE']._serialized_start=3007
+  _globals['_STOPCANARYRESPONSE']._serialized_end=3071
+  _globals['_GETTRAFFICREQUEST']._serialized_start=3073
+  _globals['_GETTRAFFICREQUEST']._serialized_end=3121
+  _globals['_GETTRAFFICRESPONSE']._serialized_start=3123
+  _globals['_GETTRAFFICRESPONSE']._serialized_end=3187
+  _globals['_TRAFFICREPORT']._serialized_start=3190
+  _globals['_TRAFFICREPORT']._serialized_end=3369
+  _globals['_REPORTTRAFFICREQUEST']._serialized_start=3371
+  _globals['_REPORTTRAFFICREQUEST']._serialized_end=3473
+  _globals['_REPORTTRAFFICRESPONSE']._serialized_start=3475
+  _globals['_REPORTTRAFFICRESPONSE']._serialized_end=3498
 # @@protoc_insertion_point(module_scope)

@@ -91,8 +91,8 @@ class TrafficSplit(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     STICKY_KEY_FIELD_NUMBER: _builtins.int
     sticky_key: _builtins.str
-    """The metadata key whose value is the request's key, such as `x-user-id`. Empty, or where a request has none:
-    `x-penstock-split-key`, else the request id.
+    """The metadata key whose value is the key of a request that has no `x-penstock-split-key`, such as `x-user-id`. Where
+    there is neither, the key is the request id: each request meets a version by chance.
     """
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SplitPart]:
@@ -366,6 +366,7 @@ class ArmFigures(_message.Message):
     FAILURES_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version."""
     requests: _builtins.int
@@ -374,6 +375,8 @@ class ArmFigures(_message.Message):
     """Of these, failed for a reason that is not the caller's."""
     refusals: _builtins.int
     """Of these, refused because of what the caller sent."""
+    pending: _builtins.int
+    """Requests that have begun, less those that have ended, whatever way. In a report: since the last one."""
     @_builtins.property
     def latency(self) -> Global___Histogram:
         """Seconds until those that were answered had their answer."""
@@ -386,10 +389,11 @@ class ArmFigures(_message.Message):
         failures: _builtins.int = ...,
         refusals: _builtins.int = ...,
         latency: Global___Histogram | None = ...,
+        pending: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "latency", b"latency", "refusals", b"refusals", "requests", b"requests", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "latency", b"latency", "pending", b"pending", "refusals", b"refusals", "requests", b"requests", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

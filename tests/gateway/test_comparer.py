@@ -63,14 +63,16 @@ async def test_a_process_that_is_killed_costs_one_pair_and_is_started_again(monk
         await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert await compared(comparer, answer(1), answer(2)) is None
         again = await compared(comparer, answer(1), answer(2))
-    assert again is not None and again.max_abs == 2.0
+    assert again is not None
+    assert again.max_abs == 2.0
 
 
 async def test_the_process_ends_with_the_gateway() -> None:
     async with comparing() as comparer:
         await compared(comparer, answer(1), answer(2))
         process = comparer._process
-    assert process is not None and process.returncode is not None
+    assert process is not None
+    assert process.returncode is not None
 
 
 async def test_what_waits_is_bounded() -> None:

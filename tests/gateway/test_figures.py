@@ -28,7 +28,9 @@ def test_what_an_error_says_of_its_version(error: Exception, outcome: Outcome) -
     assert outcome_of(error) is outcome
 
 
-@pytest.mark.parametrize(("now", "outcome"), [(12.0, Outcome.CANCELLED), (19.0, Outcome.FAILED), (25.0, Outcome.FAILED)])
+@pytest.mark.parametrize(
+    ("now", "outcome"), [(12.0, Outcome.CANCELLED), (19.0, Outcome.FAILED), (25.0, Outcome.FAILED)]
+)
 def test_a_caller_who_leaves_when_the_time_is_over_was_kept_waiting(now: float, outcome: Outcome) -> None:
     assert outcome_of_abandoned(10.0, 20.0, now) is outcome
 

@@ -71,7 +71,8 @@ async def test_a_shadow_that_is_off_by_one_per_cent_is_reported_and_callers_feel
         while found["compared"] < 100:
             await load.more(50)
             (found,) = (await command(server, "shadow", "scale"))[0]["comparisons"] or [{"compared": 0}]
-    assert not load.failures and not load.wrong
+    assert not load.failures
+    assert not load.wrong
     assert found["disagreed"] == found["compared"] > 0 == found["failed"]
     assert found["relative"] == pytest.approx(0.01, rel=0.05)
     assert (found["version"], found["shadow_version"]) == (1, 2)
@@ -86,7 +87,8 @@ async def test_a_shadow_that_always_fails_hurts_nobody(server: Server, tmp_path:
             await load.more(50)
             comparisons = (await command(server, "shadow", "scale"))[0]["comparisons"]
             failed = comparisons[0]["failed"] if comparisons else 0
-    assert not load.failures and not load.wrong
+    assert not load.failures
+    assert not load.wrong
 
 
 CANARY = ("canary", "scale", "2", "--steps", "20,50", "--min-requests", "200", "--step-time", "2", "--wait")
@@ -124,7 +126,8 @@ async def test_a_canary_that_does_no_harm_is_promoted(server: Server, tmp_path: 
     publish(server, tmp_path)
     async with load_on(server, factor=2) as load:
         found = await ended(server, load)
-    assert not load.failures and not load.wrong
+    assert not load.failures
+    assert not load.wrong
     assert found["canary"]["state"] == "PROMOTED"
     assert server.command("predict", "scale", '{"x": [[1, 2, 3, 4]]}')["version"] == 2
     assert server.command("rollback", "scale")["version"] == 1
@@ -160,9 +163,8 @@ def test_a_user_meets_one_version_and_a_pin_goes_before(server: Server, tmp_path
     x = {"x": np.ones((1, 4), np.float32)}
     met: dict[str, set[int]] = {}
     for user in (f"user-{n}" for n in range(12)):
-        for how in ({"metadata": [("x-user-id", user)]}, {}):
-            with penstock.Client(server.grpc, **how) as client:
-                key = None if how else user
+        for metadata, key in (([("x-user-id", user)], None), ([], user)):
+            with penstock.Client(server.grpc, metadata=metadata) as client:
                 met.setdefault(user, set()).update(client.predict("scale", x, split_key=key).version for _ in range(2))
     assert all(len(versions) == 1 for versions in met.values())
     assert set().union(*met.values()) == {1, 2}
@@ -192,5 +194,3 @@ def test_what_is_no_split_is_refused_with_a_reason(server: Server, arguments: tu
     with pytest.raises(CommandFailed, match=r"VERSION=WEIGHT|weight|version 9") as failed:
         server.command("split", "scale", *arguments)
     assert "Traceback" not in failed.value.message
-
-

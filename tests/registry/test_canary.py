@@ -55,7 +55,7 @@ def test_it_is_taken_back_before_the_step_has_lasted_its_time() -> None:
 
 
 def test_failures_that_both_have_say_nothing_against_it() -> None:
-    worse = seen(arm(2, 20_000, failures=1000), baseline=arm(1, 20_000, failures=1000))
+    worse = seen(arm(2, 80_000, failures=4000), baseline=arm(1, 80_000, failures=4000))
     assert decide(CANARY, worse, LATER).action is Action.ADVANCE
 
 
@@ -71,7 +71,7 @@ def test_a_version_that_can_be_loaded_no_more_is_taken_back() -> None:
         (arm(2, 499), LATER, "500 requests are wanted"),
         (arm(2), 1004.0, "6 s more"),
         (arm(2, 600), LATER, "0.00% failed"),
-        (arm(2, seconds=1.52 * QUICK + 0.001, requests=501), LATER, "p50"),
+        (arm(2, seconds=1.52 * QUICK + 0.001, requests=501), LATER, "p95"),
     ],
 )
 def test_what_is_not_sure_is_waited_for_and_said_what(canary: Arm, now: float, says: str) -> None:
@@ -104,9 +104,7 @@ def test_latency_may_be_left_out() -> None:
     assert decide(careless, seen(arm(2, seconds=10 * QUICK)), LATER).action is Action.ADVANCE
 
 
-@pytest.mark.parametrize(
-    ("disagreed", "action"), [(0, Action.ADVANCE), (1000, Action.ROLL_BACK), (21, Action.HOLD)]
-)
+@pytest.mark.parametrize(("disagreed", "action"), [(0, Action.ADVANCE), (1000, Action.ROLL_BACK), (21, Action.HOLD)])
 def test_answers_that_disagree_are_a_reason_once_it_is_sure(disagreed: int, action: Action) -> None:
     comparison = Comparison(1, 2, mirrored=2000, same=1000, compared=1000, disagreed=disagreed)
     verdict = decide(CANARY, seen(arm(2), comparison), LATER)

@@ -25,13 +25,13 @@ LIMIT = log(1 / ALPHA)
 RUNS = 200
 
 
-def looks(random: Random, *shares: float, each: int = 20, count: int = 60) -> Iterator[list[Counts]]:
-    """Counts of versions that fail with these probabilities, looked at again and again."""
-    hits = [0] * len(shares)
+def looks(random: Random, one: float, other: float, each: int = 20, count: int = 60) -> Iterator[tuple[Counts, Counts]]:
+    """Counts of two versions that fail with these probabilities, looked at again and again."""
+    hits = [0, 0]
     for look in range(1, count + 1):
-        for index, share in enumerate(shares):
+        for index, share in enumerate((one, other)):
             hits[index] += sum(random.random() < share for _ in range(each))
-        yield [Counts(look * each, hit) for hit in hits]
+        yield Counts(look * each, hits[0]), Counts(look * each, hits[1])
 
 
 def naive(one: Counts, other: Counts) -> bool:

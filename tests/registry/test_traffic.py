@@ -25,10 +25,10 @@ from penstock.registry.traffic import (
 )
 from penstock.registry.traffic_control import SAVE_S
 from penstock.registry.traffic_records import traffic_from_message, traffic_to_message
-from penstock.v1 import registry_pb2_grpc, traffic_pb2
+from penstock.v1 import traffic_pb2
 
 from .conftest import World, worker
-from .wire import ask, publish, register
+from .wire import Stub, ask, publish, register
 
 HALVES = Split((Part(1, 1.0), Part(2, 1.0)))
 POLICY = CanaryPolicy(steps=(50.0, 100.0), min_requests=100, min_step_s=0.0)
@@ -121,7 +121,8 @@ async def test_a_canary_that_fails_is_taken_back_by_itself_and_why_is_shown_and_
     with caplog.at_level(logging.WARNING, "penstock.registry"):
         await tick(world)
     ended = traffic(world).canary
-    assert ended is not None and ended.state is CanaryState.ROLLED_BACK
+    assert ended is not None
+    assert ended.state is CanaryState.ROLLED_BACK
     assert "6.00% failed, against 0.00%" in ended.explanation
     assert traffic(world).split is None
     assert world.registry.model("digits").aliases == {"stable": 1}
@@ -137,7 +138,8 @@ async def test_a_canary_that_does_well_is_promoted_and_can_be_rolled_back(world:
     report(world, arm(1, 4000), arm(2, 4000), sequence=1)
     await tick(world)
     ended = traffic(world).canary
-    assert ended is not None and ended.state is CanaryState.PROMOTED
+    assert ended is not None
+    assert ended.state is CanaryState.PROMOTED
     assert world.registry.model("digits").aliases == {"stable": 2}
     assert world.registry.alias_changes("digits", "stable")[0].principal == "canary of ann"
     await world.registry.rollback_alias("digits", "", "bob")
@@ -150,11 +152,13 @@ async def test_a_canary_goes_on_step_by_step_and_counts_anew(world: World) -> No
     report(world, arm(1, 4000), arm(2, 4000), sequence=1)
     await tick(world)
     running = traffic(world).running
-    assert running is not None and running.step == 0
+    assert running is not None
+    assert running.step == 0
     assert "4 s more" in running.explanation
     await tick(world, 5.0)
     running = traffic(world).running
-    assert running is not None and running.step == 1
+    assert running is not None
+    assert running.step == 1
     assert traffic(world).evidence.arms == ()
 
 
@@ -165,7 +169,8 @@ async def test_a_canary_whose_version_answers_no_more_is_not_promoted(world: Wor
     await world.registry.revoke_lease("w2")
     await tick(world)
     running = traffic(world).running
-    assert running is not None and "waits until it is AVAILABLE" in running.explanation
+    assert running is not None
+    assert "waits until it is AVAILABLE" in running.explanation
     await world.registry.register_worker(worker("w3", "digits", 2), None)
     await tick(world)
     assert world.registry.model("digits").aliases == {"stable": 2}
@@ -178,7 +183,8 @@ async def test_a_canary_whose_version_cannot_be_loaded_is_taken_back(world: Worl
     world.registry.report_load(worker("w3", "digits", 2, state=State.END), "no such file")
     await tick(world)
     ended = traffic(world).canary
-    assert ended is not None and ended.state is CanaryState.ROLLED_BACK
+    assert ended is not None
+    assert ended.state is CanaryState.ROLLED_BACK
 
 
 @pytest.mark.parametrize(("promote", "means"), [(False, 1), (True, 2)])
@@ -250,9 +256,6 @@ async def test_everything_survives_the_wire(world: World) -> None:
     found = traffic(world)
     assert found.evidence.arm(1).pending == 2
     assert traffic_from_message(traffic_to_message(found)) == found
-
-
-Stub = registry_pb2_grpc.RegistryServiceAsyncStub
 
 
 async def test_the_service_sets_reports_and_tells(stub: Stub) -> None:

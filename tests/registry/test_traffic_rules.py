@@ -137,7 +137,8 @@ def test_a_canary_begins_with_its_first_step_and_goes_on_by_the_others() -> None
     found = canary_rules.advance(found, "stable", "it is well", 30.0, "canary of ann")
     assert weights(found) == {1: 50.0, 2: 50.0}
     traffic = stable(found)
-    assert traffic.running is not None and traffic.split is not None
+    assert traffic.running is not None
+    assert traffic.split is not None
     assert (traffic.running.step, traffic.running.step_started, traffic.running.explanation) == (1, 30.0, "it is well")
     assert traffic.split.sticky_key == "x-user-id"
 
@@ -174,8 +175,10 @@ def test_who_moves_the_alias_ends_what_was_set_for_it() -> None:
     moved = move(canary(shadow(model(1, 2, 3), version=3)), "stable", 2)
     traffic = stable(moved)
     assert (traffic.split, traffic.running) == (None, None)
-    assert traffic.shadow is not None and traffic.shadow.version == 3
-    assert traffic.canary is not None and traffic.canary.state is CanaryState.STOPPED
+    assert traffic.shadow is not None
+    assert traffic.shadow.version == 3
+    assert traffic.canary is not None
+    assert traffic.canary.state is CanaryState.STOPPED
     assert "version 2" in traffic.canary.explanation
     assert stable(move(moved, "stable", 3)).shadow is None
 

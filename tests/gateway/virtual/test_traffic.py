@@ -1,4 +1,4 @@
-"""Aliases with a split, a shadow or a canary: which version is asked, what is counted, and that callers feel nothing."""
+"""Aliases with a split, a shadow or a canary: which version is asked, what is counted; callers feel nothing of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,19 @@ from penstock.gateway.wire import field, wrap
 from penstock.v1 import predict_pb2, traffic_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from .fakes import AVAILABLE, LOADING, REQUEST, FakeComparer, FakeSubchannel, Farm, call, directory, endpoint, model, now
+from .fakes import (
+    AVAILABLE,
+    LOADING,
+    REQUEST,
+    FakeComparer,
+    FakeSubchannel,
+    Farm,
+    call,
+    directory,
+    endpoint,
+    model,
+    now,
+)
 
 BOOM = errors.ModelError("boom")
 
@@ -62,7 +74,8 @@ class Scene:
         return self.farm[name]
 
     async def ask(self, **headers: str) -> str:
-        return (await self.proxy.predict(REQUEST, call(**headers))).decode()
+        answer: bytes = await self.proxy.predict(REQUEST, call(None, **headers))
+        return answer.decode()
 
     def arm(self, version: int) -> ArmCounts:
         return self.figures._arms["digits", "stable", 7, version]
@@ -139,9 +152,7 @@ async def test_a_caller_who_waits_in_vain_until_the_end_counts_as_a_failure() ->
     assert (scene.arm(1).requests, scene.arm(1).failures, scene.arm(1).pending) == (1, 1, 0)
 
 
-async def test_a_request_that_is_not_let_in_counts_for_its_version_and_one_that_the_gateway_has_no_room_for_does_not() -> (
-    None
-):
+async def test_what_its_version_does_not_let_in_counts_and_what_the_gateway_has_no_room_for_does_not() -> None:
     scene = Scene(rules(v1=1))
     with pytest.raises(errors.DeadlineExceeded):
         await scene.proxy.predict(REQUEST, call(-1.0))
@@ -174,7 +185,7 @@ async def test_questions_of_a_stream_bring_their_own_keys() -> None:
             yield question.SerializeToString() + wrap(3, REQUEST)
 
     met: dict[int, set[bytes]] = {}
-    async with aclosing(scene.proxy.predict_stream(questions(), call())) as answers:  # type: ignore[type-var]
+    async with aclosing(scene.proxy.predict_stream(questions(), call())) as answers:
         async for message in answers:
             name, version = field(message, 1) or b"", field(message, 2) or b""
             met.setdefault(int(name) % 8, set()).add(version)
@@ -190,7 +201,7 @@ async def test_answers_of_a_generator_are_split_and_counted() -> None:
     with pytest.raises(errors.ModelError):
         assert not [a async for a in scene.proxy.generate(REQUEST, call())]
     scene["b"].plan = [0.1, 1000.0]
-    async with aclosing(scene.proxy.generate(REQUEST, call())) as answers:  # type: ignore[type-var]
+    async with aclosing(scene.proxy.generate(REQUEST, call())) as answers:
         async for _ in answers:
             break
     arm = scene.arm(2)

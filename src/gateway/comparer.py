@@ -107,4 +107,4 @@ class Comparer:
 def _spawn(link: socket.socket) -> subprocess.Popen[bytes]:
     # Not asyncio's own: uvloop's transports of pipes may close a descriptor that is another child's by then.
     line = [sys.executable, "-m", "penstock.compare"]
-    return subprocess.Popen(line, stdin=link, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(line, stdin=link.fileno(), stdout=subprocess.DEVNULL, start_new_session=True)

@@ -190,7 +190,7 @@ async def test_a_client_that_coalesces_sends_a_key_with_each_question(server: Se
 
 
 @pytest.mark.parametrize("arguments", [("2",), ("2=0",), ("2=x",), ("9=1",)])
-def test_what_is_no_split_is_refused_with_a_reason(server: Server, arguments: tuple[str, ...]) -> None:
+def test_what_is_no_split_is_refused_with_a_reason(shared: Server, arguments: tuple[str, ...]) -> None:
     with pytest.raises(CommandFailed, match=r"VERSION=WEIGHT|weight|version 9") as failed:
-        server.command("split", "scale", *arguments)
+        shared.command("split", "scale", *arguments)
     assert "Traceback" not in failed.value.message

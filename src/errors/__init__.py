@@ -34,6 +34,7 @@ from .capacity import (
 from .request import (
     AliasNotFound,
     AlreadyExists,
+    ArchiveRefused,
     AuthInvalid,
     AuthMissing,
     BatchTooLarge,
@@ -87,6 +88,7 @@ __all__ = [
     "Aborted",
     "AliasNotFound",
     "AlreadyExists",
+    "ArchiveRefused",
     "ArtifactCorrupt",
     "AuthInvalid",
     "AuthMissing",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from ..optimization import Optimization, Optimized
 from ..servable import Padding
 from ..signature import Signature
 from .traffic import AliasTraffic
@@ -53,6 +54,17 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Examples:
+    """Which of a version's files are examples, and how near its answers must come to the golden one's."""
+
+    golden: str = ""
+    warm_up: str = ""
+    rtol: float | None = None
+    """None, here and below: by the type of the output."""
+    atol: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a published version consists of. It never changes."""
 
@@ -65,6 +77,8 @@ class Manifest:
     created: float = 0.0
     """Unix time in seconds, whole milliseconds."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    examples: Examples = Examples()
+    optimization: Optimization = Optimization.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,9 @@ class Draft:
     """0: one."""
     device: str = ""
     """Empty: `auto`."""
+    examples: Examples = Examples()
+    optimization: int = Optimization.NONE
+    """May be a number that means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +186,8 @@ class Worker:
     local_address: str = ""
     """The unix socket for gateways on its host; empty: there is none."""
     report: LoadReport = LoadReport()
+    optimized: Optimized | None = None
+    """How it computes; None: it was not asked to look for a better way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ test: setup ## run all tests
 check: setup protos-check ## style, types, layering, and whether the stubs are up to date
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench
+	cd scripts && MYPYPATH=../.path ../$(BIN)/mypy --config-file ../pyproject.toml -p demo -p bench -p rollouts
 	$(BIN)/lint-imports
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code
 

@@ -50,6 +50,8 @@ class Settings:
     max_in_flight_bytes: int = _setting(1024**3, "bytes of requests in flight in one gateway process")
     default_timeout: float = _setting(60.0, "seconds for callers who set no deadline")
     keep_warm: float = _setting(300.0, "seconds that a version stays loaded after an alias left it")
+    memory_budget: int = _setting(0, "bytes of memory that all workers together may take; 0: no bound")
+    max_loaded: int = _setting(0, "versions that may be loaded at once; 0: no bound")
     lease_ttl: float = _setting(10.0, "seconds after which a silent worker is no longer listed")
     lame_duck: float = _setting(1.0, "seconds between `I am leaving` and the refusal of new requests")
     grace: float = _setting(20.0, "seconds for requests in flight when a process stops")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from penstock.v1 import registry_pb2 as pb
 from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
 from ..errors import PenstockError
@@ -35,6 +36,17 @@ def control(address: str | None, api_key: str | None) -> Iterator[Control]:
             yield Control(channel, chosen.api_key)
         except grpc.RpcError as error:
             raise _explained(from_rpc_error(error), chosen.address) from error
+
+
+def model_record(registry: Control, name: str) -> pb.ModelRecord:
+    """A model as the registry knows it now: gateways hear of changes a moment later."""
+    request = pb.GetModelRequest(name=name)
+    return registry.stub.GetModel(request, timeout=TIMEOUT, metadata=registry.metadata).model
+
+
+def version_record(model: pb.ModelRecord, version: int) -> pb.VersionRecord:
+    """A version of it; an empty record if there is none."""
+    return next((v for v in model.versions if v.manifest.version == version), pb.VersionRecord())
 
 
 def _explained(error: PenstockError, address: str) -> PenstockError:

@@ -10,8 +10,9 @@ import typer
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from .control import control
+from .control import control, model_record, version_record
 from .examples import Atol, Golden, Optimization, Optimize, Rtol, WarmUp, read_examples
+from .models import load_pinned
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
@@ -38,8 +39,9 @@ def publish(
     alias: Annotated[list[str] | None, typer.Option(help="An alias that shall mean it; may be repeated.")] = None,
     max_batch_size: Annotated[int, typer.Option(help="The most rows that run together; 0: the default.")] = 0,
     max_queue_delay: Annotated[float, typer.Option(help="Seconds that an idle device waits for more rows.")] = 0.0,
-    instances: Annotated[int, typer.Option(help="How many workers; 0: one, or what SOURCE says.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    instances: Annotated[int, typer.Option(help="How many workers; 0: as SOURCE or the model's policy says.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; empty: likewise.")] = "",
+    lazy: Annotated[bool, typer.Option("--lazy", help="A new model: load it when it is first asked for.")] = False,
     input_: Annotated[
         list[str] | None,
         typer.Option("--input", help="Of models that do not say it: x=FP32\\[batch,64]; may be repeated."),
@@ -84,9 +86,10 @@ def publish(
         labels=_labels(label or []),
         aliases=(alias or []) if no_wait else [],  # else they move once the version answers
         instances=instances or said.instances,
-        device=said.device if device == "auto" and said.device else device,
+        device=device or said.device,
         examples=examples,
         optimization=optimize.number,
+        policy=pb.ServingPolicy(lazy=lazy),
     )
     delay = max_queue_delay or said.max_queue_delay_s
     header.batching.max_queue_delay.FromMicroseconds(round(delay * 1e6))
@@ -96,14 +99,22 @@ def publish(
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
         parts = _parts(header, files, lambda size: bar.advance(task, size))
         published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
-    number = published.manifest.version
-    if not no_wait:
+        number = published.manifest.version
+        model = model_record(registry, name)
+    wanted = bool(version_record(model, number).desired_instances)
+    loaded = not no_wait and (wanted or bool(alias))
+    if loaded and wanted:
         wait_until_available(name, number, timeout, address, api_key)
-        _move_aliases(name, number, alias or [], address, api_key)
+    elif loaded:  # the policy does not load it, or there is no room yet
+        load_pinned(name, number, timeout, address, api_key)
+    if loaded:
+        _move_aliases(model, number, alias or [], address, api_key)
     if output is Format.JSON:
         print_json({"name": name, "version": number, "existed": published.existed})
     else:
-        out().print(f"{name} version {number} {'is stored' if no_wait else 'is [green]AVAILABLE[/]'}")
+        out().print(f"{name} version {number} {'is [green]AVAILABLE[/]' if loaded else 'is stored'}")
+        if not loaded and not no_wait:
+            err().print(f"it is not loaded, see `penstock status {name}`; `penstock deploy {name} --version {number}`")
         if published.existed:
             err().print("the same content was published under this version before; nothing was changed")
 
@@ -118,11 +129,14 @@ def _parts(
             sent(len(chunk))
 
 
-def _move_aliases(name: str, version: int, aliases: list[str], address: str | None, api_key: str | None) -> None:
-    """Only now that the version answers: no caller waits for it."""
+def _move_aliases(
+    before: pb.ModelRecord, version: int, aliases: list[str], address: str | None, api_key: str | None
+) -> None:
+    """Only now that the version answers: no caller waits for it. Who moved an alias meanwhile is not overruled."""
     with control(address, api_key) as registry:
         for alias in aliases:
-            request = pb.SetAliasRequest(name=name, alias=alias, version=version)
+            request = pb.SetAliasRequest(name=before.name, alias=alias, version=version)
+            request.expected_version = before.aliases.get(alias, 0)
             registry.stub.SetAlias(request, timeout=30.0, metadata=registry.metadata)
 
 

@@ -140,6 +140,8 @@ def registry(
         auth=chosen.auth,
         lease_ttl=chosen.lease_ttl,
         keep_warm=chosen.keep_warm,
+        memory_budget=chosen.memory_budget,
+        max_loaded=chosen.max_loaded,
         insecure=chosen.insecure,
     )
     try:

@@ -59,7 +59,7 @@ def print_status(models: list[ModelStatus], output: Format, signatures: Signatur
             version.aliases,
             _instances(version),
             version.format,
-            version.reason,
+            _reason(version),
         )
         for model in models
         for version in model.versions
@@ -70,6 +70,12 @@ def print_status(models: list[ModelStatus], output: Format, signatures: Signatur
             for line in lines_of(traffic):
                 out().print(f"{model.name}@{line}", markup=False)
     print_signatures(signatures or {})
+
+
+def _reason(version: VersionStatus) -> str:
+    """Why it is in its state, where that needs saying."""
+    warm = f"kept warm until {version.warm_until.astimezone():%H:%M:%S}" if version.warm_until else ""
+    return "; ".join(filter(None, (version.reason, warm)))
 
 
 def _instances(version: VersionStatus) -> str:

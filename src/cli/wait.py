@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from ..client import StatusChange, VersionStatus
 
 
-def wait_until_available(name: str, version: int, timeout: float, address: str | None, api_key: str | None) -> None:
+def wait_until_available(
+    name: str, version: int, timeout: float, address: str | None, api_key: str | None, deployment: int = 0
+) -> None:
     """Return when a version is AVAILABLE.
+
+    Args:
+        name: the model.
+        version: its version.
+        timeout: seconds.
+        address: of the gateway.
+        api_key: to send.
+        deployment: what is told from before this one does not count: it may have failed, and is tried again.
 
     Raises:
         ModelLoadFailed: its load failed, with the reason.
@@ -23,6 +33,8 @@ def wait_until_available(name: str, version: int, timeout: float, address: str |
     with client(address, api_key) as caller, progress() as bar:
         task = bar.add_task(f"{name} version {version}", total=1.0)
         for status in _statuses(caller.watch_status(timeout=timeout), name, version):
+            if status.deployment < deployment:
+                continue
             if status.state == "AVAILABLE":
                 return
             if status.load_failed:

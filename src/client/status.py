@@ -57,6 +57,10 @@ class VersionStatus:
     """The last load failed."""
     desired_instances: int
     """0: it is not deployed."""
+    warm_until: datetime | None = None
+    """In UTC: until then it is loaded only because an alias meant it until lately."""
+    deployment: int = 0
+    """Grows with every deployment: this was told after the one of this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
         format=message.format,
         load_failed=message.load_failed,
         desired_instances=message.desired_instances,
+        warm_until=message.warm_until.ToDatetime(UTC) if message.HasField("warm_until") else None,
+        deployment=message.deployment,
     )
 
 

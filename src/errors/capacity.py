@@ -92,6 +92,12 @@ class MemoryPressure(ResourceExhausted):
     default_retry_after = 0.1
 
 
+class MemoryBudgetExceeded(ResourceExhausted):
+    """The memory that workers together may have does not suffice for what would be loaded."""
+
+    reason = "MEMORY_BUDGET_EXCEEDED"
+
+
 class SlowConsumer(ResourceExhausted):
     """A caller did not read its answers as fast as the model gave them."""
 

@@ -33,7 +33,7 @@ class Balancer:
         self._make: Any = POLICIES[policy]
         self._late = policy == "late_binding"
         self._random = random
-        self._outlook = outlook
+        self.outlook = outlook
         self._connect = connect
         self._subchannels: dict[Key, dict[str, Subchannel]] = {}
         self._lanes: dict[Key, Lane] = {}
@@ -47,8 +47,12 @@ class Balancer:
         lane = self._lanes.get(key)
         if lane is None:
             budget = self._budgets.setdefault(key[0], RetryBudget())
-            lane = self._lanes[key] = Lane(key, self._late, budget, self._quarantine, self._outlook)
+            lane = self._lanes[key] = Lane(key, self._late, budget, self._quarantine, self.outlook)
         return lane
+
+    def lanes(self) -> Iterable[Lane]:
+        """All that there are."""
+        return self._lanes.values()
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Take the resolver's new view: connect to what is new, let go of what is gone, leave the rest alone."""
@@ -57,12 +61,16 @@ class Balancer:
             wanted.setdefault((endpoint.name, endpoint.version), {})[endpoint.worker_id] = endpoint
         for key in self._subchannels.keys() | wanted.keys():
             self._update_version(key, wanted.get(key, {}))
+        for key, lane in self._lanes.items():
+            if lane.is_stranded and not self.outlook.is_expected(key):
+                lane.set_workers((), None, 0)  # it was to be expected until now: what waits is told
         idle = [key for key, lane in self._lanes.items() if key not in wanted and not lane.waiting]
         for key in idle:
-            if not self._outlook.is_expected(key):
+            if not self.outlook.is_expected(key):
                 self._lanes.pop(key).close()
         names = {name for name, _ in self._lanes}
         self._budgets = {name: budget for name, budget in self._budgets.items() if name in names}
+        self._tell()  # also of versions without a worker: some are healthy nevertheless
 
     def _update_version(self, key: Key, wanted: dict[str, Endpoint]) -> None:
         current = self._subchannels.get(key, {})
@@ -89,13 +97,17 @@ class Balancer:
         task.add_done_callback(self._closing.discard)
 
     def _publish(self, key: Key) -> None:
-        """Give the lane what is ready; draining workers only if there is nothing else."""
-        ready = [s for s in self._subchannels.get(key, {}).values() if s.ready]
+        """Give the lane what is ready; draining workers only if there is nothing else, and while they take anything."""
+        ready = [s for s in self._subchannels.get(key, {}).values() if s.ready and not s.refuses]
         fresh = [s for s in ready if not s.draining]
         chosen = fresh or ready
         if chosen or key in self._lanes:
             picker = self._make(chosen, self._random) if chosen else None
             self.lane(key).set_workers(chosen, picker, len(fresh))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits for a change."""
         generation, self._generation = self._generation, asyncio.Event()
         generation.set()
 
@@ -117,7 +129,7 @@ class Balancer:
             return None
 
     async def changed(self) -> None:
-        """Wait for the next change of what is ready."""
+        """Wait for the next change of what is ready, or of what there is."""
         await self._generation.wait()
 
     def ready(self, key: Key) -> int:

@@ -99,6 +99,7 @@ class Directory:
 
 def _route(model: pb.ModelRecord) -> Route:
     single = {v.manifest.version for v in model.versions if v.HasField("signature") and not v.signature.batch_dimension}
+    on_demand = {v.manifest.version for v in model.versions if v.on_demand}
     states = {v.manifest.version: _state(v) for v in model.versions}
     available = frozenset(version for version, state in states.items() if state is State.SERVING)
     rules = {
@@ -106,7 +107,9 @@ def _route(model: pb.ModelRecord) -> Route:
         for traffic in model.settings.traffic
         if traffic.alias in model.aliases and (traffic.HasField("split") or traffic.HasField("shadow"))
     }
-    return Route(dict(model.aliases) | dict.fromkeys(rules, RULED), states, frozenset(single), rules)
+    return Route(
+        dict(model.aliases) | dict.fromkeys(rules, RULED), states, frozenset(single), frozenset(on_demand), rules
+    )
 
 
 def _rules(model: pb.ModelRecord, traffic: traffic_pb2.AliasTraffic, available: frozenset[int]) -> Rules:
@@ -126,11 +129,11 @@ def _rules(model: pb.ModelRecord, traffic: traffic_pb2.AliasTraffic, available: 
 def _state(version: pb.VersionRecord) -> State:
     if version.state == model_pb2.MODEL_STATE_AVAILABLE:
         return State.SERVING
-    if version.load_error and version.desired_instances:
+    if version.load_error and (version.desired_instances or version.waits):
         return State.FAILED
-    if version.state in (model_pb2.MODEL_STATE_START, model_pb2.MODEL_STATE_LOADING):
+    if version.waits or version.state in (model_pb2.MODEL_STATE_START, model_pb2.MODEL_STATE_LOADING):
         return State.LOADING
-    return State.UNDEPLOYED
+    return State.ASLEEP if version.on_demand else State.UNDEPLOYED
 
 
 def _endpoint(worker: pb.WorkerRecord) -> Endpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -13,15 +14,18 @@ from .admission import Admission
 from .balancer import Balancer
 from .directory import Directory
 from .figures import Outcome, outcome_of, outcome_of_abandoned
-from .hopes import patience
+from .hopes import MAX_FOR_LOAD, patience
 from .peek import target
 from .question import Pairs
-from .refusals import Key
+from .refusals import Key, Refusals
 from .retry import Attempts, costs_budget, may_retry
-from .routing import RULED, is_expected, why_unavailable
+from .routing import RULED, is_expected, is_on_demand, why_unavailable
 from .splitting import Rules
 from .subchannel import Subchannel
 from .traffic import Traffic
+
+_LOOK = 1.0
+"""Seconds after which who waits for a worker looks whether there is still one to be expected."""
 
 
 class Generation:
@@ -51,6 +55,8 @@ class Generation:
         self._balancer = balancer
         self._admission = admission
         self._default = timeout
+        self._waiting: Counter[Key] = Counter()
+        """Requests that wait for a version that is loaded because of them."""
         self._loop = asyncio.get_running_loop()
 
     async def serve(self, request: bytes, call: Call, pin: int = 0) -> AsyncGenerator[bytes, None]:
@@ -90,7 +96,9 @@ class Generation:
 
     async def _serve(self, request: bytes, call: Call, key: Key) -> AsyncGenerator[bytes, None]:
         call.facts["model"], call.facts["version"] = key
-        self._balancer.lane(key).budget.on_request(self._loop.time())
+        lane = self._balancer.lane(key)
+        lane.budget.on_request(self._loop.time())
+        lane.used_at = self._loop.time()
         self._admission.admit(len(request))
         tried: list[Subchannel] = []
         attempts, begun = Attempts(), False
@@ -102,6 +110,7 @@ class Generation:
                     async with aclosing(answers) as responses:
                         async for response in responses:
                             begun = True
+                            lane.used_at = self._loop.time()
                             yield response
                     return
                 except PenstockError as error:
@@ -113,15 +122,38 @@ class Generation:
 
     async def _subchannel(self, key: Key, call: Call, tried: list[Subchannel]) -> Subchannel:
         """A ready one; where there is none, a short wait for one."""
-        found = self._balancer.pick(key, tried)
-        if found is None and is_expected(self._directory.routes, *key):
-            found = await self._balancer.wait(key, patience(call.time_remaining()))
+        found = self._balancer.pick(key, tried) or await self._waited_for(key, call)
         if found is None:
             raise why_unavailable(self._directory.routes, *key)
         tried.append(found)
         call.facts["worker"] = found.endpoint.worker_id
         call.facts["attempts"] = len(tried)
         return found
+
+    async def _waited_for(self, key: Key, call: Call) -> Subchannel | None:
+        """One that becomes ready while that is to be expected, and there is time for it."""
+        left = min(call.time_remaining(), self._default)
+        if not is_on_demand(self._directory.routes, *key):
+            return await self._expected(key, patience(left))
+        if self._waiting[key] >= MAX_FOR_LOAD:
+            raise Refusals(key).full(self._waiting[key])
+        self._waiting[key] += 1
+        try:
+            return await self._expected(key, patience(left, on_demand=True), self._balancer.outlook.ask_for)
+        finally:
+            self._waiting[key] -= 1
+            self._waiting += Counter()  # which drops what is 0
+
+    async def _expected(
+        self, key: Key, seconds: float, ask_for: Callable[[Key], None] = lambda key: None
+    ) -> Subchannel | None:
+        until = self._loop.time() + seconds
+        while is_expected(self._directory.routes, *key) and (wait := until - self._loop.time()) > 0:
+            ask_for(key)
+            found = await self._balancer.wait(key, min(wait, _LOOK))
+            if found is not None:
+                return found
+        return None
 
     def _timeout(self, call: Call) -> float:
         """Seconds that the worker has."""

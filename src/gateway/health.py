@@ -8,12 +8,14 @@ from ..rpc.health import MODELS, Health
 from .balancer import Balancer
 from .directory import Directory
 from .peek import DEFAULT_ALIAS
+from .routing import is_expected
 
 
 class ModelHealth:
     """Keeps `table` in step with the directory.
 
-    A model is SERVING when a worker of the version that its alias `stable` means is connected.
+    A model is SERVING when a worker of the version that its alias `stable` means is connected, or would be loaded if it
+    were asked for.
     """
 
     def __init__(self, directory: Directory, balancer: Balancer, services: Sequence[str]) -> None:
@@ -28,5 +30,9 @@ class ModelHealth:
         self.table.update(self._services | models)
 
     def _is_served(self, name: str) -> bool:
-        version = self._directory.routes[name].means(DEFAULT_ALIAS)
-        return version is not None and self._balancer.ready((name, version)) > 0
+        route = self._directory.routes[name]
+        version = route.means(DEFAULT_ALIAS)
+        if version is None:
+            return False
+        asleep = version in route.on_demand and is_expected(self._directory.routes, name, version)
+        return asleep or self._balancer.ready((name, version)) > 0

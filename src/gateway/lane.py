@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import PenstockError
 from .binding import Worker
+from .hopes import MAX_FOR_LOAD
 from .late_binding import is_hopeless
 from .picker import Picker
 from .quarantine import is_poison, is_verdict
@@ -28,18 +29,22 @@ class Lane(Waiting):
         """
         now = self._loop.time()
         self.budget.on_request(now)
+        self.used_at = now
         if self._quarantine:
             self._inspect(question, now)
         if question.deadline <= now:
             raise self._refusals.over()
+        most = self._max_queued
         if not self._binding.openings:
             if not self._outlook.is_expected(self.key):
                 raise self._outlook.why(self.key)
+            if self._outlook.is_on_demand(self.key):
+                most = min(most, MAX_FOR_LOAD)
         elif self._late and not question.suspect:
             self._refuse_if_hopeless(question, now)
             if self._binding.sent_at_once(question, now):
                 return
-        if self.waiting >= self._max_queued:
+        if self.waiting >= most:
             raise self._refusals.full(self.waiting)
         self._enqueue(question, now)
 

@@ -27,6 +27,10 @@ class Outlook:
     """Whether a worker may appear in a moment."""
     why: Callable[[Key], PenstockError]
     """What to tell callers if none does."""
+    is_on_demand: Callable[[Key], bool] = lambda key: False
+    """Whether it is loaded because requests ask for it; they wait as long as they can."""
+    ask_for: Callable[[Key], None] = lambda key: None
+    """Have it loaded. Returns at once."""
 
 
 class Refusals:

@@ -29,17 +29,22 @@ class State(Enum):
     LOADING = auto()
     SERVING = auto()
     FAILED = auto()
+    ASLEEP = auto()
+    """It is loaded when it is asked for."""
     UNDEPLOYED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One model: what its aliases mean, the state of each version, and which versions cannot be batched."""
+    """One model: what its aliases mean, and the state of each version."""
 
     aliases: Mapping[str, int] = field(default_factory=dict)
     """RULED: that one has rules, which are looked for only then."""
     versions: Mapping[int, State] = field(default_factory=dict)
     single: frozenset[int] = frozenset()
+    """Versions that cannot be batched."""
+    on_demand: frozenset[int] = frozenset()
+    """Versions that are loaded when they are asked for."""
     rules: Mapping[str, Rules] = field(default_factory=dict)
     """Of the aliases whose requests are split or mirrored."""
 
@@ -88,7 +93,13 @@ def _listed(things: Mapping[str, int] | Mapping[int, State]) -> str:
 def is_expected(routes: Mapping[str, Route], name: str, version: int) -> bool:
     """Whether a worker may appear in a moment, so that waiting for it makes sense."""
     route = routes.get(name)
-    return route is not None and route.versions.get(version) in (State.SERVING, State.LOADING)
+    return route is not None and route.versions.get(version) in (State.SERVING, State.LOADING, State.ASLEEP)
+
+
+def is_on_demand(routes: Mapping[str, Route], name: str, version: int) -> bool:
+    """Whether the version is loaded when it is asked for."""
+    route = routes.get(name)
+    return route is not None and version in route.on_demand
 
 
 def why_unavailable(routes: Mapping[str, Route], name: str, version: int) -> PenstockError:
@@ -96,7 +107,7 @@ def why_unavailable(routes: Mapping[str, Route], name: str, version: int) -> Pen
     route = routes.get(name)
     state = route.versions.get(version) if route else None
     what, facts = f"version {version} of model {name!r}", {"model": name, "version": str(version)}
-    if state is State.LOADING:
+    if state in (State.LOADING, State.ASLEEP):
         return ModelLoading(f"{what} is being loaded; try again", metadata=facts)
     if state is State.FAILED:
         text = f"{what} could not be loaded; `penstock status {name}` has the reason"

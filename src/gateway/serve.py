@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
 
+import grpc.aio
+
 from penstock.v1 import model_status_pb2, predict_pb2
+from penstock.v1 import registry_pb2 as pb
+from penstock.v1.registry_pb2_grpc import RegistryServiceStub
 
 from ..rpc.access_log import AccessLog
 from ..rpc.call import Concern, Gate
@@ -36,12 +41,13 @@ from .proxy import Deadlines, Proxy
 from .refusals import Key, Outlook
 from .reporting import Reporter
 from .resolver import Resolver
-from .routing import is_expected, why_unavailable
+from .routing import is_expected, is_on_demand, why_unavailable
 from .rules import authentication
 from .shadows import Shadows
 from .status import StatusServicer
 from .subchannel import Subchannel
 from .traffic import Traffic
+from .use_reporter import UseReporter
 
 PREDICT = predict_pb2.DESCRIPTOR.services_by_name["PredictService"]
 STATUS = model_status_pb2.DESCRIPTOR.services_by_name["ModelStatusService"]
@@ -93,12 +99,19 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
     async with AsyncExitStack() as stack:
         directory = Directory()
         outlook = Outlook(
-            lambda key: is_expected(directory.routes, *key), lambda key: why_unavailable(directory.routes, *key)
+            lambda key: is_expected(directory.routes, *key),
+            lambda key: why_unavailable(directory.routes, *key),
+            lambda key: is_on_demand(directory.routes, *key),
+            lambda key: uses.ask_for(key),
         )
         balancer = Balancer(config.balancer, Random(), outlook, partial(Subchannel, carrier=config.carrier))
         stack.push_async_callback(balancer.close)
         registry = connect(config.registry)
         stack.push_async_callback(registry.close)
+        uses = UseReporter(
+            _report_use(registry, config.api_key),
+            lambda: (lane for lane in balancer.lanes() if is_on_demand(directory.routes, *lane.key)),
+        )
         resolver = Resolver(registry, directory, config.api_key, config.data_dir / "registry-snapshot.pb", Random())
         directory.listen(lambda _changed: balancer.update(directory.endpoints()))
         resolver.load_snapshot()
@@ -124,6 +137,7 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
 
         background(stack, resolver.run(), log)
         background(stack, _follow(balancer, health), log)
+        background(stack, uses.run(), log)
         background(stack, Reporter(registry, figures, config.api_key).run(), log)
         background(stack, comparer.run(), log)
         health.refresh()
@@ -165,6 +179,13 @@ def _concerns(config: GatewayConfig, stack: AsyncExitStack) -> list[Concern]:
     if tracer is not None:
         concerns.append(traced(tracer, config.trace.ratio, default_random()))
     return concerns
+
+
+def _report_use(registry: grpc.aio.Channel, api_key: str) -> Callable[[pb.ReportUseRequest], Awaitable[object]]:
+    """The registry's ReportUse, with as much patience as its repetition needs."""
+    stub = RegistryServiceStub(registry)
+    metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+    return lambda request: stub.ReportUse(request, timeout=2.0, metadata=metadata)
 
 
 async def _follow(balancer: Balancer, health: ModelHealth) -> None:

@@ -11,6 +11,7 @@ from ..errors import InvalidArgument, RegistryUnavailable, VersionNotFound, Viol
 from ..rpc.call import Call
 from .directory import Directory
 from .peek import from_message
+from .reasons import reason
 from .routing import resolve
 
 _PAGE, _MAX_PAGE = 100, 1000
@@ -123,16 +124,20 @@ class StatusServicer:
         number = record.manifest.version
         workers = [w for w in self._directory.workers_of(model.name) if w.version == number]
         workers.sort(key=lambda worker: worker.worker_id)
-        return pb.VersionStatus(
+        status = pb.VersionStatus(
             version=number,
             state=record.state,
-            reason=record.load_error,
+            reason=reason(record),
             aliases=sorted(alias for alias, version in model.aliases.items() if version == number),
             instances=[_instance(w, self._carrier((model.name, number), w.worker_id)) for w in workers],
             format=record.manifest.format,
             load_failed=bool(record.load_error),
             desired_instances=record.desired_instances,
+            deployment=record.deployment,
         )
+        if record.HasField("warm_until"):
+            status.warm_until.CopyFrom(record.warm_until)
+        return status
 
 
 def _traffic(traffic: traffic_pb2.AliasTraffic) -> traffic_pb2.AliasTraffic:

@@ -47,6 +47,11 @@ class Subchannel(Asking):
         return self.endpoint.draining or self._says_draining
 
     @property
+    def refuses(self) -> bool:
+        """It takes nothing new any more."""
+        return self._says_draining
+
+    @property
     def carrier(self) -> str:
         """How it is reached: `unix+shm`, `unix`, `grpc`; empty: it is not."""
         return self._connection.carrier if self.ready else ""

@@ -50,6 +50,8 @@ class Waiting:
         self.budget = budget
         self.picker: Picker[Worker] | None = None
         """Over the workers that are ready; None if none is."""
+        self.used_at = -inf
+        """When it was asked for last, in the loop's time."""
         self._ready = 0
         self._late = late
         self._quarantine = quarantine
@@ -69,6 +71,21 @@ class Waiting:
         """Requests that wait."""
         return len(self._queue) + len(self._suspects)
 
+    @property
+    def is_stranded(self) -> bool:
+        """Requests wait, and there is no worker."""
+        return self.waiting > 0 and not self._binding.openings
+
+    @property
+    def needs_worker(self) -> bool:
+        """Requests wait, and there is no worker, or only such as will end."""
+        return self.waiting > 0 and not self._ready
+
+    @property
+    def is_busy(self) -> bool:
+        """A worker has a request."""
+        return any(worker.in_flight for worker in self._binding.openings)
+
     def _enqueue(self, question: Question, now: float) -> None:
         """Let one wait, if it must."""
         question.holder = self
@@ -86,6 +103,7 @@ class Waiting:
         """Its caller has gone."""
         if not self._queue.remove(question):
             self._suspects.remove(question)
+        self._hopes.trim(self.waiting, self._waits)
 
     # Sending
 
@@ -161,8 +179,17 @@ class Waiting:
 
     def _hope(self, question: Question, now: float) -> None:
         """Let it wait a moment for a worker, if one is to be expected."""
-        expected = self._outlook.is_expected(self.key)
-        self._hopes.add(question, now + (patience(question.deadline - now) if expected else 0.0))
+        seconds = 0.0
+        if self._outlook.is_expected(self.key):
+            on_demand = self._outlook.is_on_demand(self.key)
+            seconds = patience(question.deadline - now, on_demand=on_demand)
+            if on_demand:
+                self._outlook.ask_for(self.key)
+        self._hopes.add(question, now + seconds)
+        self._hopes.trim(self.waiting, self._waits)
+
+    def _waits(self, question: Question) -> bool:
+        return question.holder is self
 
     def _expire(self, question: Question) -> None:
         self._fail(question, self._refusals.expired())

@@ -8,22 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import InvalidArgument, NotFound, StorageFull, Unavailable, Violation
+from . import audit
+from .budget import Held, Key
 from .leases import Leases
+from .load_failures import LoadFailures
 from .names import quoted, refuse, worker_id_violations
-from .state import LoadReport, State, Worker
+from .state import LoadFailure, LoadReport, State, Worker
 from .store import Store
 from .watch import Hub, Kind
 
 LOAD_TTL_S = 600.0
 """After so long without a word a load counts as dead, for the case that its supervisor died with it."""
-MAX_ERROR = 2000
 _MOST_PATH = 107
 
 log = logging.getLogger("penstock.registry")
 
 
 class Fleet:
-    """All workers, and why the last load of a version failed. `now` is in monotonic seconds."""
+    """All workers, and how loads have failed. `now` is in monotonic seconds."""
 
     def __init__(self, store: Store, hub: Hub, leases: Leases) -> None:
         self._store = store
@@ -31,7 +33,7 @@ class Fleet:
         self._leases = leases
         self._leased: dict[str, Worker] = {}
         self._loads: dict[str, tuple[Worker, float]] = {}
-        self._errors: dict[tuple[str, int], str] = {}
+        self.failures = LoadFailures()
 
     @property
     def ttl_s(self) -> float:
@@ -52,20 +54,32 @@ class Fleet:
                 found.setdefault(worker.version, []).append(worker.state)
         return found
 
-    def load_error(self, name: str, version: int) -> str:
-        """Why the last load failed; empty if it did not, or if another has begun."""
-        return self._errors.get((name, version), "")
+    def held(self) -> dict[Key, Held]:
+        """All versions of which there are workers."""
+        found: dict[Key, list[State]] = {}
+        for worker in (*self._leased.values(), *(load for load, _ in self._loads.values())):
+            found.setdefault((worker.name, worker.version), []).append(worker.state)
+        return {key: Held(len(states), State.AVAILABLE in states) for key, states in found.items()}
 
-    def report_load(self, worker: Worker, error: str, now: float) -> None:
+    def memory(self) -> dict[Key, int]:
+        """Bytes of the greatest worker of each version, as far as workers have said it."""
+        found: dict[Key, int] = {}
+        for worker in self._leased.values():
+            key = worker.name, worker.version
+            found[key] = max(worker.report.memory, found.get(key, 0))
+        return found
+
+    def report_load(self, worker: Worker, failure: LoadFailure | None, now: float) -> None:
         """Note how a load goes, or that it failed.
 
         Raises:
-            InvalidArgument: it is neither LOADING nor END with an error.
+            InvalidArgument: it is neither LOADING nor END with a failure.
         """
         refuse(worker_id_violations("worker.worker_id", worker.worker_id))
-        if error:
+        key = worker.name, worker.version
+        if failure is not None:
             self._loads.pop(worker.worker_id, None)
-            self._errors[worker.name, worker.version] = error[:MAX_ERROR]
+            self.failures.failed(key, failure.error, failure.tries, failure.next)
             if worker.worker_id not in self._leased:
                 self._hub.remove(Kind.WORKER, worker.worker_id)
             return
@@ -74,7 +88,7 @@ class Fleet:
         if worker.worker_id in self._leased:
             return  # a report that was overtaken by the registration
         if worker.worker_id not in self._loads:
-            self._errors.pop((worker.name, worker.version), None)
+            self.failures.begun(key)
         worker = replace(worker, epoch=0, progress=_share(worker.progress))
         self._loads[worker.worker_id] = (worker, now)
         self._hub.put(Kind.WORKER, worker.worker_id, worker)
@@ -99,7 +113,7 @@ class Fleet:
         worker = await self._store.grant(replace(worker, state=State.AVAILABLE, stage="", progress=0.0))
         self._leases.grant(worker.worker_id, worker.epoch, now)
         self._loads.pop(worker.worker_id, None)
-        self._errors.pop((worker.name, worker.version), None)
+        self.failures.forget((worker.name, worker.version))
         self._put(worker)
         return worker
 
@@ -136,7 +150,7 @@ class Fleet:
             text = f"there is no worker {quoted(worker_id)} with a lease; `penstock status` lists those there are"
             raise NotFound(text, resource=("worker", quoted(worker_id)))
         worker = replace(worker, state=State.UNLOADING)
-        await self._store.save_worker(worker)
+        await self._store.save_worker(worker, audit.line(worker.name, f"worker {worker_id} drains"))
         self._leases.drain(worker_id)
         self._put(worker)
         return (worker,)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import NotFound
 from ..rpc.access import ApiKey
+from . import audit
 from .keys import api_key, new_key
 from .names import quoted
 from .state import Key
@@ -45,7 +46,8 @@ class Keyring:
 
     async def add(self, key: Key) -> None:
         """Take a key that was made elsewhere."""
-        await self._store.save_key(key)
+        text = f"key {key.key_id} is new, with the scopes {' '.join(key.scopes)}"
+        await self._store.save_key(key, audit.line(key.name, text))
         self._put(key)
 
     async def revoke(self, key_id: str) -> None:
@@ -53,7 +55,8 @@ class Keyring:
         if key_id not in self._keys:
             text = f"there is no key {quoted(key_id)}; `penstock key list` lists those there are"
             raise NotFound(text, resource=("key", quoted(key_id)))
-        await self._store.drop_key(key_id)
+        name = self._keys[key_id].name
+        await self._store.drop_key(key_id, audit.line(name, f"key {key_id} is revoked"))
         self._keys.pop(key_id, None)
         self.table.pop(key_id, None)
         self._hub.remove(Kind.KEY, key_id)

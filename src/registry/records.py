@@ -10,13 +10,16 @@ from penstock.v1 import registry_pb2 as pb
 from ..optimization import Optimization
 from ..rpc.messages import optimized_from_message, optimized_to_message, signature_to_message
 from ..servable import Padding
+from .serving_records import serving_from_message, serving_to_message
 from .state import (
     AliasChange,
+    Audit,
     Batching,
     Draft,
     Examples,
     FileEntry,
     Key,
+    LoadFailure,
     LoadReport,
     Manifest,
     ModelView,
@@ -134,6 +137,7 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         message.device,
         _examples(message.examples),
         message.optimization or Optimization.NONE,
+        serving_from_message(message.policy),
     )
 
 
@@ -146,12 +150,15 @@ def model_to_message(model: ModelView) -> pb.ModelRecord:
 
 def settings_to_message(settings: Settings) -> pb.ModelSettings:
     """As they go on the wire, and into the store."""
-    return pb.ModelSettings(traffic=map(traffic_to_message, settings.traffic))
+    return pb.ModelSettings(
+        serving=serving_to_message(settings.serving), traffic=map(traffic_to_message, settings.traffic)
+    )
 
 
 def settings_from_message(message: pb.ModelSettings) -> Settings:
     """As they are used inside."""
-    return Settings(traffic=tuple(map(traffic_from_message, message.traffic)))
+    traffic = tuple(map(traffic_from_message, message.traffic))
+    return Settings(serving_from_message(message.serving), traffic)
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:
@@ -161,10 +168,27 @@ def _version_to_message(view: VersionView) -> pb.VersionRecord:
         signature=signature_to_message(version.signature) if version.signature else None,
         placement=int(version.placement),  # type: ignore[arg-type]
         desired_instances=view.desired_instances,
-        device=version.device,
+        device=view.device,
         state=int(view.state),  # type: ignore[arg-type]
         load_error=view.load_error,
+        warm_until=timestamp(view.warm_until) if view.warm_until else None,
+        last_failure=_failure_to_message(view.last_failure) if view.last_failure else None,
+        deployment=view.deployment,
+        waits=view.waits,
+        memory_bytes=view.memory,
+        on_demand=view.on_demand,
     )
+
+
+def _failure_to_message(failure: LoadFailure) -> pb.LoadFailure:
+    next_ = timestamp(failure.next) if failure.next else None
+    return pb.LoadFailure(error=failure.error, tries=failure.tries, next=next_)
+
+
+def failure_from_message(message: pb.ReportLoadRequest) -> LoadFailure:
+    """As it is used inside."""
+    next_ = message.next.seconds + message.next.nanos / 1e9
+    return LoadFailure(message.error, max(message.tries, 0), next_)
 
 
 def worker_to_message(worker: Worker) -> pb.WorkerRecord:
@@ -189,6 +213,7 @@ def worker_to_message(worker: Worker) -> pb.WorkerRecord:
             batches=report.batches,
             failures=report.failures,
             padded_share=report.padded_share,
+            memory_bytes=report.memory,
         ),
         optimized=optimized_to_message(worker.optimized) if worker.optimized else None,
     )
@@ -217,13 +242,28 @@ def worker_from_message(message: pb.WorkerRecord) -> Worker:
 
 def report_from_message(message: pb.LoadReport) -> LoadReport:
     """A worker's figures."""
-    return LoadReport(message.queued_rows, message.rows, message.batches, message.failures, message.padded_share)
+    counted = message.queued_rows, message.rows, message.batches, message.failures
+    return LoadReport(*counted, message.padded_share, message.memory_bytes)
 
 
 def key_to_message(key: Key) -> pb.KeyRecord:
     """Without the secret, which nobody has any more."""
     return pb.KeyRecord(
         key_id=key.key_id, name=key.name, scopes=key.scopes, sha256=key.sha256, created=timestamp(key.created)
+    )
+
+
+def audit_to_message(audit: Audit) -> pb.AuditEntry:
+    """One line of the log."""
+    return pb.AuditEntry(
+        id=audit.id,
+        time=timestamp(audit.time),
+        principal=audit.principal,
+        action=audit.action,
+        subject=audit.subject,
+        change=audit.change,
+        outcome=audit.outcome,
+        request_id=audit.request_id,
     )
 
 

@@ -6,22 +6,37 @@ Changes take turns and run to their end: two callers never see or make half of o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from ..signature import Signature
+from .budget import Budget
 from .catalogue import Catalogue
+from .demand import Use
 from .fleet import Fleet
 from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadReport, ModelView, State, Version, Worker
+from .state import (
+    AliasChange,
+    Audit,
+    Draft,
+    Key,
+    LoadFailure,
+    LoadReport,
+    ModelView,
+    ServingPolicy,
+    State,
+    Version,
+    Worker,
+)
 from .store import Store, Stored
 from .traffic_control import Traffic
 from .turns import Turns
 from .watch import Hub
 
+UNBOUNDED = Budget()
 REVISIONS_PER_RUN = 2**32
 """Revisions begin anew, and higher, with each run, so that they grow for ever without a write for each."""
 
@@ -35,6 +50,7 @@ class Registry:
         stored: what it held.
         lease_ttl_s: a worker that is silent for so long is gone.
         keep_warm_s: how long a version stays loaded after the last alias has left it.
+        budget: what all workers together may have.
         wall: unix seconds, for what people read and what must outlive the process.
         monotonic: seconds, for leases.
     """
@@ -47,9 +63,11 @@ class Registry:
         *,
         lease_ttl_s: float = TTL_S,
         keep_warm_s: float = KEEP_WARM_S,
+        budget: Budget = UNBOUNDED,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._store = store
         self._wall = wall
         self._monotonic = monotonic
         self._ticked = monotonic()
@@ -58,7 +76,8 @@ class Registry:
         self.fleet = Fleet(store, self.hub, Leases(lease_ttl_s))
         self.keyring = Keyring(store, self.hub, wall, stored.keys)
         self.fleet.restore(stored.workers, self._ticked)
-        self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, wall, stored.models)
+        clocks = wall, monotonic
+        self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, budget, *clocks, stored.models)
         self.traffic = Traffic(self._catalogue, self._turns, wall, monotonic)
 
     # Models; see Catalogue
@@ -68,7 +87,7 @@ class Registry:
         return self._catalogue.view(name)
 
     def published(self, draft: Draft) -> Version | None:
-        """The version that a draft is already; None: it is new. Raises VersionExists."""
+        """See `Catalogue.published`."""
         return self._catalogue.published(draft)
 
     def alias_changes(self, name: str, alias: str) -> list[AliasChange]:
@@ -87,6 +106,10 @@ class Registry:
         """See `placement.undeploy`."""
         return await self._turns.take(self._catalogue.undeploy(name, number))
 
+    async def set_policy(self, name: str, policy: ServingPolicy, fields: Collection[str]) -> ModelView:
+        """See `serving_policy.with_policy`."""
+        return await self._turns.take(self._catalogue.set_policy(name, policy, fields))
+
     async def set_alias(
         self, name: str, alias: str, number: int, expected: int | None, principal: str
     ) -> tuple[ModelView, int]:
@@ -97,9 +120,11 @@ class Registry:
         """See `rules.delete_alias`."""
         return await self._turns.take(self._catalogue.delete_alias(name, alias, principal))
 
-    async def rollback_alias(self, name: str, alias: str, principal: str) -> tuple[ModelView, int, int]:
+    async def rollback_alias(
+        self, name: str, alias: str, principal: str, expected: int | None = None
+    ) -> tuple[ModelView, int, int]:
         """Turn an alias (empty: `stable`) back; the model, what the alias means now, and what it meant until now."""
-        return await self._turns.take(self._catalogue.rollback_alias(name, alias, principal))
+        return await self._turns.take(self._catalogue.rollback_alias(name, alias, principal, expected))
 
     # Keys
 
@@ -111,26 +136,39 @@ class Registry:
         """See `Keyring.revoke`."""
         await self._turns.take(self.keyring.revoke(key_id))
 
+    # The log of control calls; see `audit`
+
+    async def note(self, audit: Audit) -> None:
+        """Add a line, of a call that changed nothing."""
+        await self._turns.take(self._store.save_audit(audit))
+
+    async def audit(self, subject: str, since: float, before_id: int, limit: int) -> list[Audit]:
+        """See `Store.list_audit`."""
+        return await self._turns.take(self._store.list_audit(subject, since, before_id, limit))
+
     # Workers
 
-    def report_load(self, worker: Worker, error: str) -> None:
+    def report_load(self, worker: Worker, failure: LoadFailure | None = None) -> None:
         """See `Fleet.report_load`."""
         known_version(self._catalogue.known(worker.name), worker.version)
-        self.fleet.report_load(worker, error, self._monotonic())
+        self.fleet.report_load(worker, failure, self._monotonic())
         self._catalogue.show(worker.name)
 
     async def register_worker(self, worker: Worker, signature: Signature | None) -> Worker:
-        """Give a lease, and note what the version takes and gives if that was not known; the worker with its epoch."""
+        """Give a lease, and note what is learned of the version; the worker with its epoch."""
         known_version(self._catalogue.known(worker.name), worker.version)
         self.fleet.check(worker)
         return await self._turns.take(self._register(worker, signature))
 
     async def _register(self, worker: Worker, signature: Signature | None) -> Worker:
-        if signature is not None:
-            await self._catalogue.learn_signature(worker.name, worker.version, signature)
+        await self._catalogue.learn(worker.name, worker.version, signature, worker.report.memory)
         registered = await self.fleet.register(worker, self._monotonic())
         self._catalogue.show(worker.name)  # without awaiting: followers hear of both together
         return registered
+
+    def use(self, uses: Iterable[Use]) -> None:
+        """See `Catalogue.use`. It waits for no other change and for no store."""
+        self._catalogue.use(uses)
 
     async def renew_lease(self, worker_id: str, epoch: int, report: LoadReport, draining: bool) -> bool:
         """Prolong a lease; whether the worker is to drain. Raises LeaseFenced.
@@ -175,6 +213,7 @@ async def opened(
     *,
     lease_ttl_s: float = TTL_S,
     keep_warm_s: float = KEEP_WARM_S,
+    budget: Budget = UNBOUNDED,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Registry:
@@ -186,6 +225,7 @@ async def opened(
         await store.load(),
         lease_ttl_s=lease_ttl_s,
         keep_warm_s=keep_warm_s,
+        budget=budget,
         wall=wall,
         monotonic=monotonic,
     )

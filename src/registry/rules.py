@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..errors import AliasNotFound, Conflict, FailedPrecondition, VersionExists, VersionNotAvailable
 from ..optimization import Optimization
 from .names import MAX_VERSION, known_version, name_violations, refuse
-from .state import STABLE, AliasChange, Draft, Manifest, Model, Placement, Version
+from .state import STABLE, AliasChange, Draft, Manifest, Model, Placement, Settings, Version
 from .traffic_changes import alias_moved
 
 MAX_CHANGES = 1000
@@ -70,8 +70,8 @@ def published(model: Model | None, draft: Draft) -> Version | None:
 def publish(model: Model | None, draft: Draft, now: float, principal: str) -> Decision:
     """Add a version that `published` found to be new; the first one of a model gets the alias `stable`."""
     manifest = manifest_of(model, draft, now)
-    version = Version(manifest, instances=draft.instances or 1, device=draft.device or "auto")
-    before = model or Model(draft.name)
+    version = Version(manifest, instances=draft.instances, device=draft.device)
+    before = model or Model(draft.name, settings=Settings(serving=draft.serving))
     aliases = draft.aliases if before.versions else (STABLE, *draft.aliases)
     decision = Decision(replace(before, versions=(*before.versions, version)))
     for alias in dict.fromkeys(aliases):

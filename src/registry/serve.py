@@ -21,6 +21,8 @@ from ..rpc.lifecycle import Stop, tell_parent, unless_forced
 from ..rpc.ports import is_loopback
 from ..rpc.server import bind, build
 from .artifacts import Artifacts
+from .audited_servicer import AuditedServicer
+from .budget import Budget
 from .gate import ensure_admin_key, key_gate
 from .leases import TTL_S
 from .placement import KEEP_WARM_S
@@ -49,6 +51,10 @@ class RegistryConfig:
     """Seconds."""
     keep_warm: float = KEEP_WARM_S
     """Seconds for which a version stays loaded after the last alias has left it."""
+    memory_budget: int = 0
+    """Bytes that all workers together may take. 0: no bound."""
+    max_loaded: int = 0
+    """Versions that may be loaded at once. 0: no bound."""
     insecure: bool = False
     """Listen on an address that others can reach, though nothing is encrypted."""
 
@@ -63,6 +69,8 @@ class RegistryConfig:
             )
         if self.lease_ttl <= 0 or self.keep_warm < 0:
             raise ValueError("the lease's TTL must be above 0 s, and keep-warm not below")
+        if self.memory_budget < 0 or self.max_loaded < 0:
+            raise ValueError("the bounds on memory and loaded versions must not be below 0")
 
 
 async def serve(config: RegistryConfig, stop: Stop) -> int:
@@ -79,13 +87,14 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
         store = SqliteStore(config.data_dir / "registry.db")
         stack.push_async_callback(store.close)
         artifacts = Artifacts(config.data_dir / "artifacts")
-        registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm)
+        budget = Budget(config.memory_budget, config.max_loaded)
+        registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm, budget=budget)
         gates = []
         if config.auth == "keys":
             await ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
         health = Health()
-        services = [(SERVICE, RegistryServicer(registry, artifacts))]
+        services = [(SERVICE, AuditedServicer(RegistryServicer(registry, artifacts), registry))]
         server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
         await stack.enter_async_context(_serving(server, health, registry, config, stop))
         await stack.enter_async_context(_ticking(registry))

@@ -15,14 +15,17 @@ from ..rpc.messages import signature_from_message
 from ..signature import Signature
 from . import records, traffic_records
 from .artifacts import Artifacts
+from .audit import principal_of as _principal
+from .demand import Use
 from .publishing import Publishing, Requests
 from .registry import Registry
+from .serving_records import seconds_of, serving_from_message
 from .state import Key, ModelView, Worker
 from .watch import Kind, Update
 
+AUDIT_PAGE, MAX_AUDIT_PAGE = 100, 1000
+MAX_USES = 1000
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"]
-PRINCIPAL_KEY = "x-penstock-principal"
-"""The header in which gateways, which call with their own key, say for whom they call."""
 
 
 class RegistryServicer:
@@ -62,7 +65,10 @@ class RegistryServicer:
 
     async def rollback_alias(self, request: pb.RollbackAliasRequest, call: Call) -> pb.RollbackAliasResponse:
         """Turn an alias back."""
-        model, version, previous = await self._registry.rollback_alias(request.name, request.alias, _principal(call))
+        expected = request.expected_version if request.HasField("expected_version") else None
+        model, version, previous = await self._registry.rollback_alias(
+            request.name, request.alias, _principal(call), expected
+        )
         record = records.model_to_message(model)
         return pb.RollbackAliasResponse(model=record, version=version, previous_version=previous)
 
@@ -89,6 +95,26 @@ class RegistryServicer:
         """Make a key useless."""
         await self._registry.revoke_key(request.key_id)
         return pb.RevokeKeyResponse()
+
+    async def get_model(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
+        """A model as it is now."""
+        return pb.GetModelResponse(model=records.model_to_message(self._registry.model(request.name)))
+
+    async def list_audit(self, request: pb.ListAuditRequest, call: Call) -> pb.ListAuditResponse:
+        """Who changed what."""
+        if request.page_size < 0 or request.before_id < 0:
+            text = "page_size and before_id are at least 0"
+            raise InvalidArgument(text, violations=[Violation("page_size", text)])
+        since = request.since.seconds + request.since.nanos / 1e9
+        size = min(request.page_size or AUDIT_PAGE, MAX_AUDIT_PAGE)
+        found = await self._registry.audit(request.subject, since, request.before_id, size)
+        return pb.ListAuditResponse(entries=map(records.audit_to_message, found))
+
+    async def set_policy(self, request: pb.SetPolicyRequest, call: Call) -> pb.SetPolicyResponse:
+        """Say which versions are loaded, how often, where and for how long."""
+        policy = serving_from_message(request.policy)
+        model = await self._registry.set_policy(request.name, policy, request.update_mask.paths)
+        return pb.SetPolicyResponse(model=records.model_to_message(model))
 
     async def set_split(self, request: traffic_pb2.SetSplitRequest, call: Call) -> traffic_pb2.SetSplitResponse:
         """Share an alias's requests out."""
@@ -141,6 +167,12 @@ class RegistryServicer:
             while True:
                 yield _watch_response(await watcher.next())
 
+    async def report_use(self, request: pb.ReportUseRequest, call: Call) -> pb.ReportUseResponse:
+        """Note what gateways are asked for."""
+        asked = request.uses[:MAX_USES]
+        self._registry.use(Use((u.name, u.version), max(seconds_of(u.ago), 0.0), u.waiting) for u in asked)
+        return pb.ReportUseResponse()
+
     async def fetch_file(self, request: pb.FetchFileRequest, call: Call) -> AsyncIterator[pb.FetchFileResponse]:
         """The bytes of one file; a file without bytes gives no message."""
         async for chunk in self._artifacts.read(request.sha256):
@@ -148,7 +180,8 @@ class RegistryServicer:
 
     async def report_load(self, request: pb.ReportLoadRequest, call: Call) -> pb.ReportLoadResponse:
         """Note how a load goes."""
-        self._registry.report_load(records.worker_from_message(request.worker), request.error)
+        failure = records.failure_from_message(request) if request.error or request.tries else None
+        self._registry.report_load(records.worker_from_message(request.worker), failure)
         return pb.ReportLoadResponse()
 
     async def register_worker(self, request: pb.RegisterWorkerRequest, call: Call) -> pb.RegisterWorkerResponse:
@@ -172,12 +205,6 @@ class RegistryServicer:
         ttl = Duration()
         ttl.FromMilliseconds(round(self._registry.fleet.ttl_s * 1000))
         return ttl
-
-
-def _principal(call: Call) -> str:
-    """Who is to stand in the history."""
-    given = call.text(PRINCIPAL_KEY)
-    return given if 1 <= len(given) <= 128 and given.isprintable() else call.principal.name
 
 
 def _expected(

@@ -82,6 +82,36 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """Which versions are loaded besides those that an alias means; nothing set: the newest."""
+
+    latest: int = 0
+    """So many, the newest."""
+    pinned: tuple[int, ...] = ()
+    """These."""
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPolicy:
+    """Which versions of a model are loaded, how often, where and for how long."""
+
+    versions: VersionPolicy = VersionPolicy()
+    instances: int = 0
+    """Of a version that does not say so itself. 0: one."""
+    device: str = ""
+    """Of a version that does not say so itself. Empty: `auto`."""
+    keep_warm_s: float | None = None
+    """Seconds that a version stays loaded after the last alias has left it; None: as the registry was told."""
+    resource_preserving: bool = False
+    """Where there is no room for the old and the new version, unload the old one first."""
+    lazy: bool = False
+    """Load what is not pinned when it is first asked for, and unload it when it is not used any more."""
+    idle_s: float | None = None
+    """Seconds that a lazy model's version stays loaded after its last use; None: the default."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """What somebody wants to publish."""
 
@@ -95,12 +125,14 @@ class Draft:
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     instances: int = 0
-    """0: one."""
+    """0: as the model's policy says."""
     device: str = ""
-    """Empty: `auto`."""
+    """Empty: as the model's policy says."""
     examples: Examples = Examples()
     optimization: int = Optimization.NONE
     """May be a number that means nothing."""
+    serving: ServingPolicy = ServingPolicy()
+    """Of a model that is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +143,12 @@ class Version:
     signature: Signature | None = None
     """None until a worker has loaded it once."""
     placement: Placement = Placement.AUTO
-    instances: int = 1
-    device: str = "auto"
+    instances: int = 0
+    """0: as the model's policy says."""
+    device: str = ""
+    """Empty: as the model's policy says."""
+    memory: int = 0
+    """Bytes of the first worker that had loaded it; 0: not known."""
 
     @property
     def number(self) -> int:
@@ -135,6 +171,7 @@ class AliasChange:
 class Settings:
     """How a model is served, apart from what each of its versions says."""
 
+    serving: ServingPolicy = ServingPolicy()
     traffic: tuple[AliasTraffic, ...] = ()
     """By alias; only those that have or had a split, a shadow or a canary."""
 
@@ -166,6 +203,8 @@ class LoadReport:
     failures: int = 0
     padded_share: float = 0.0
     """Of the elements that went to the device, how many were filled in."""
+    memory: int = 0
+    """Resident bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +240,41 @@ class Key:
     created: float
 
 
+DONE, UNCHANGED = "DONE", "UNCHANGED"
+"""Outcomes of calls that were not refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One call that changed something, or should have: a line of the log."""
+
+    time: float
+    """Unix seconds."""
+    principal: str
+    action: str
+    """The method."""
+    subject: str
+    """The model, the owner or the id of the key, or the worker."""
+    change: str
+    """What is different now, for a person; of a call that was refused, why."""
+    outcome: str
+    """DONE, UNCHANGED, or the reason of the error."""
+    request_id: str = ""
+    id: int = 0
+    """Given by the store: greater than that of every earlier line."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A load that failed."""
+
+    error: str
+    tries: int = 0
+    """How many have failed in a row; 0: not known."""
+    next: float = 0.0
+    """When the next one begins, in unix seconds; 0: never, until the version is deployed again."""
+
+
 @dataclass(frozen=True, slots=True)
 class VersionView:
     """A version with what follows from the rules and the workers."""
@@ -210,6 +284,19 @@ class VersionView:
     state: State
     load_error: str
     """Why the last load failed; empty: it did not."""
+    device: str = "auto"
+    warm_until: float = 0.0
+    """In unix seconds: until then it is loaded only because an alias meant it; 0: for another reason, or not at all."""
+    last_failure: LoadFailure | None = None
+    """Since the last good load."""
+    deployment: int = 0
+    """Grows with every deployment."""
+    waits: str = ""
+    """Why it is not loaded although it should be; empty: it is, or should not."""
+    memory: int = 0
+    """Bytes of the greatest of its workers, or of the one that loaded it; 0: not known."""
+    on_demand: bool = False
+    """Whether it is loaded is decided by its use."""
 
 
 @dataclass(frozen=True, slots=True)

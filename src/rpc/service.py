@@ -28,7 +28,7 @@ def handlers(descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpc
     Raises:
         AttributeError: a method is missing.
     """
-    table = {m.name: _handler(m, getattr(servicer, _snake(m.name))) for m in descriptor.methods}
+    table = {m.name: _handler(m, getattr(servicer, snake(m.name))) for m in descriptor.methods}
     return grpc.method_handlers_generic_handler(descriptor.full_name, table)
 
 
@@ -37,7 +37,8 @@ def paths(descriptor: Any) -> list[str]:
     return [f"/{descriptor.full_name}/{method.name}" for method in descriptor.methods]
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """What the servicer's method for an RPC of that name is called."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..rpc.lifecycle import EXIT_LOAD_FAILED, EXIT_NO_TORCH
 from .child import Child
-from .plan import Crashes, Key, Running, Start, Want, plan
-from .registry_follower import RegistryFollower
+from .crashes import Crashes
+from .plan import Key, Running, Start, Want, plan
+from .registry_follower import Failure, RegistryFollower
 
 log = logging.getLogger("penstock.supervisor")
 
@@ -40,6 +41,8 @@ class _Worker:
     start: Start
     socket: Path
     """Where it listens; files beside it have names that begin with this one's."""
+    began: float
+    """In the loop's time."""
     stopping: bool = False
     ready: bool = False
 
@@ -65,6 +68,7 @@ class Fleet:
         self._workers: dict[str, _Worker] = {}
         self._crashes: dict[Key, Crashes] = {}
         self._not_before: dict[Key, float] = {}
+        self._deployments: dict[Key, int] = {}
         self._spare: Child | None = None
         self._makes_spare = config.spare
         """A spare is wanted, and none is being made."""
@@ -84,14 +88,21 @@ class Fleet:
 
     async def _reconcile(self) -> None:
         wants = {(want.name, want.version): want for want in self._follower.wants()}
-        for key in self._crashes.keys() - wants.keys():  # not wanted any longer: a later wish begins anew
-            del self._crashes[key]
-            self._not_before.pop(key, None)
+        self._forgive(wants)
         todo = plan(self._startable(wants), self._running())
         for worker_id in todo.stop:
             self._stop_worker(worker_id)
         for start in todo.start:
             await self._start_worker(start)
+
+    def _forgive(self, wants: Mapping[Key, Want]) -> None:
+        """What was not wanted for a while, or is deployed again, begins anew, whatever it did before."""
+        deployments = {key: want.deployment for key, want in wants.items()}
+        for key in list(self._crashes):
+            if deployments.get(key) != self._deployments.get(key):
+                del self._crashes[key]
+                self._not_before.pop(key, None)
+        self._deployments = deployments
 
     def _startable(self, wants: Mapping[Key, Want]) -> list[Want]:
         """What is wanted, but no new starts of what is broken or must wait."""
@@ -117,7 +128,8 @@ class Fleet:
         if child is None or child.exit_status is not None:
             child = await self._new_child()
         socket = self._config.run_dir / f"{secrets.token_hex(6)}.sock"
-        self._workers[worker_id] = worker = _Worker(child, start, socket)
+        began = asyncio.get_running_loop().time()
+        self._workers[worker_id] = worker = _Worker(child, start, socket, began)
         await child.tell(
             {
                 "name": start.name,
@@ -140,6 +152,8 @@ class Fleet:
 
     async def _watch_ready(self, worker: _Worker) -> None:
         worker.ready = await worker.child.ready() is not None
+        if worker.ready and (crashes := self._crashes.get((worker.start.name, worker.start.version))):
+            crashes.note_ready()
         self._keep_spare()  # only now: before, it would take the new worker's processor
 
     def _keep_spare(self) -> None:
@@ -158,25 +172,29 @@ class Fleet:
         for left in worker.socket.parent.glob(f"{worker.socket.name}*"):  # a killed one leaves its files behind
             left.unlink(missing_ok=True)
         key = (worker.start.name, worker.start.version)
-        failure = "" if worker.stopping or status == 0 else self._note_crash(worker_id, worker, key, status)
+        failure = None if worker.stopping or status == 0 else self._note_crash(worker_id, worker, key, status)
         self._wake.set()  # before the registry is told: it may be slow to answer
-        if failure:
+        if failure is not None:
             await self._follower.report_failure(worker_id, *key, failure)
         await self._follower.revoke(worker_id)
 
-    def _note_crash(self, worker_id: str, worker: _Worker, key: Key, status: int) -> str:
-        """Decide when the next one may start; returns what the registry must be told, since the worker could not."""
+    def _note_crash(self, worker_id: str, worker: _Worker, key: Key, status: int) -> Failure | None:
+        """Decide when the next one may start; returns what the registry must be told, if anything."""
         now = asyncio.get_running_loop().time()
-        load_failed = status == EXIT_LOAD_FAILED
         crashes = self._crashes.setdefault(key, Crashes())
-        delay = crashes.note(now, load_failed=load_failed)
+        delay = crashes.note(now) if worker.ready else crashes.note_failed_load(now, worker.began)
         self._not_before[key] = now + delay
         asyncio.get_running_loop().call_later(delay, self._wake.set)
         how = _how(status)
-        log.warning("worker %s %s%s", worker_id, how, "; it is left alone now" if crashes.broken else "")
-        if crashes.broken:
-            return f"its worker {how}, and so did {len(crashes.times) - 1} before it; deploy it again to try again"
-        return f"its worker {how} while loading" if not worker.ready and not load_failed else ""
+        what = "it is left alone now" if crashes.broken else f"another one may start in {delay:g} s"
+        log.warning("worker %s %s; %s", worker_id, how, what)
+        if worker.ready and not crashes.broken:
+            return None
+        next_in = None if crashes.broken else delay
+        if worker.ready:
+            return Failure(f"its worker {how}, and so did {crashes.tries - 1} before it", crashes.tries, next_in)
+        said_itself = status == EXIT_LOAD_FAILED
+        return Failure("" if said_itself else f"its worker {how} while loading", crashes.tries, next_in)
 
     def _stop_worker(self, worker_id: str) -> None:
         worker = self._workers[worker_id]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from .child import Child
-from .plan import Crashes
+from .crashes import Crashes
 
 log = logging.getLogger("penstock.supervisor")
 

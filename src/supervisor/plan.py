@@ -1,4 +1,4 @@
-"""Which workers to start and which to stop, and when a crashed one may start again. Decisions only."""
+"""Which workers to start and which to stop. Decisions only."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Want:
     version: int
     instances: int
     device: str
+    deployment: int = 0
+    """Another one than before: what was given up is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +66,3 @@ def plan(wants: Iterable[Want], running: Sequence[Running]) -> Plan:
             todo.start.append(Start(want.name, want.version, index, want.device))
     todo.stop += [r.worker_id for r in running if (r.name, r.version) not in wanted and not r.leaving]
     return todo
-
-
-MAX_CRASHES = 5
-CRASH_WINDOW = 60.0
-"""Seconds. MAX_CRASHES within it, and the version is left alone until it is deployed again."""
-
-
-@dataclass(slots=True)
-class Crashes:
-    """The recent history of one version's, or one server's, processes."""
-
-    times: list[float] = field(default_factory=list)
-    broken: bool = False
-
-    def note(self, now: float, *, load_failed: bool = False) -> float:
-        """A process ended by itself; returns the seconds to wait before the next one is started.
-
-        Args:
-            now: monotonic seconds.
-            load_failed: it ended because the model does not load, which seldom mends itself: be slower.
-        """
-        window = CRASH_WINDOW * (2 if load_failed else 1)
-        self.times = [t for t in self.times if t > now - window] + [now]
-        self.broken = len(self.times) >= MAX_CRASHES
-        first = 1.0 if load_failed else 0.0
-        doublings = len(self.times) - 1
-        return min(max(first, 0.25) * 2**doublings, 30.0) if doublings else first

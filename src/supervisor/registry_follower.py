@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -20,6 +22,18 @@ _RECONNECT = 0.2
 """Seconds: the registry is a child on the same host, and is back at once."""
 
 log = logging.getLogger("penstock.supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a supervisor knows of a load that failed."""
+
+    error: str
+    """Empty: the worker has said it itself."""
+    tries: int
+    """So many have failed in a row."""
+    next_in: float | None
+    """Seconds to the next one; None: there is none."""
 
 
 class RegistryFollower:
@@ -63,7 +77,7 @@ class RegistryFollower:
     def wants(self) -> list[Want]:
         """Every version of which there should be a worker."""
         return [
-            Want(name, version.manifest.version, version.desired_instances, version.device)
+            Want(name, version.manifest.version, version.desired_instances, version.device, version.deployment)
             for name, model in self._models.items()
             for version in model.versions
             if version.desired_instances
@@ -85,14 +99,13 @@ class RegistryFollower:
             )
         )
 
-    async def report_failure(self, worker_id: str, name: str, version: int, error: str) -> None:
-        """A worker could not say itself that the load failed."""
+    async def report_failure(self, worker_id: str, name: str, version: int, failure: Failure) -> None:
+        """A load failed, or a version is given up: what the worker could not say itself."""
         worker = pb.WorkerRecord(worker_id=worker_id, name=name, version=version, state=model_pb2.MODEL_STATE_END)
-        await self._say(
-            self._stub.ReportLoad(
-                pb.ReportLoadRequest(worker=worker, error=error), timeout=_TIMEOUT, metadata=self._metadata
-            )
-        )
+        request = pb.ReportLoadRequest(worker=worker, error=failure.error, tries=failure.tries)
+        if failure.next_in is not None:
+            request.next.FromMilliseconds(round((time.time() + failure.next_in) * 1000))
+        await self._say(self._stub.ReportLoad(request, timeout=_TIMEOUT, metadata=self._metadata))
 
     async def _say(self, call: Awaitable[object]) -> None:
         try:

@@ -6,6 +6,7 @@ What is served, in which state, and what it takes and gives."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from penstock.v1 import model_pb2 as _model_pb2
 from penstock.v1 import traffic_pb2 as _traffic_pb2
@@ -94,18 +95,22 @@ class VersionStatus(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     LOAD_FAILED_FIELD_NUMBER: _builtins.int
     DESIRED_INSTANCES_FIELD_NUMBER: _builtins.int
+    WARM_UNTIL_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version: a positive number."""
     state: _model_pb2.ModelState.ValueType
     """Where it is in its life."""
     reason: _builtins.str
-    """Why it is in this state, for a person. Set where the load failed."""
+    """Why it is in this state, for a person. Set where a load failed, or where it waits for memory."""
     format: _builtins.str
     """How it is stored: `torch_export`, `torchscript` or `python`."""
     load_failed: _builtins.bool
     """The last load failed."""
     desired_instances: _builtins.int
     """How many instances are wanted. 0: it is not deployed."""
+    deployment: _builtins.int
+    """Grows with every Deploy of it, or start of the registry; says whether what is told here is from before or after one."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The aliases that name it."""
@@ -113,6 +118,10 @@ class VersionStatus(_message.Message):
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceStatus]:
         """Its workers."""
+
+    @_builtins.property
+    def warm_until(self) -> _timestamp_pb2.Timestamp:
+        """It is loaded only because an alias meant it until lately; until then."""
 
     def __init__(
         self,
@@ -125,10 +134,12 @@ class VersionStatus(_message.Message):
         format: _builtins.str = ...,
         load_failed: _builtins.bool = ...,
         desired_instances: _builtins.int = ...,
+        warm_until: _timestamp_pb2.Timestamp | None = ...,
+        deployment: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["warm_until", b"warm_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "desired_instances", b"desired_instances", "format", b"format", "instances", b"instances", "load_failed", b"load_failed", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "deployment", b"deployment", "desired_instances", b"desired_instances", "format", b"format", "instances", b"instances", "load_failed", b"load_failed", "reason", b"reason", "state", b"state", "version", b"version", "warm_until", b"warm_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

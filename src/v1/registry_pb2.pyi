@@ -6,6 +6,7 @@ The control path: what is published, what each alias means, what should run, and
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -32,7 +33,7 @@ class _PlacementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Placement.V
     PLACEMENT_UNSPECIFIED: _Placement.ValueType  # 0
     """Not said."""
     PLACEMENT_AUTO: _Placement.ValueType  # 1
-    """By the rule: while an alias means it, for a while after one did, and as long as it is the newest."""
+    """By the rule: while an alias means it, for a while after one did, and as long as the model's policy names it."""
     PLACEMENT_PINNED: _Placement.ValueType  # 2
     """Loaded whatever the rule says."""
     PLACEMENT_UNDEPLOYED: _Placement.ValueType  # 3
@@ -44,7 +45,7 @@ class Placement(_Placement, metaclass=_PlacementEnumTypeWrapper):
 PLACEMENT_UNSPECIFIED: Placement.ValueType  # 0
 """Not said."""
 PLACEMENT_AUTO: Placement.ValueType  # 1
-"""By the rule: while an alias means it, for a while after one did, and as long as it is the newest."""
+"""By the rule: while an alias means it, for a while after one did, and as long as the model's policy names it."""
 PLACEMENT_PINNED: Placement.ValueType  # 2
 """Loaded whatever the rule says."""
 PLACEMENT_UNDEPLOYED: Placement.ValueType  # 3
@@ -64,6 +65,12 @@ class VersionRecord(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     LOAD_ERROR_FIELD_NUMBER: _builtins.int
+    WARM_UNTIL_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    WAITS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    ON_DEMAND_FIELD_NUMBER: _builtins.int
     placement: Global___Placement.ValueType
     """Pinned, undeployed or by the rule."""
     desired_instances: _builtins.int
@@ -74,6 +81,16 @@ class VersionRecord(_message.Message):
     """Where it is in its life."""
     load_error: _builtins.str
     """Why the last load failed. Empty: it did not."""
+    deployment: _builtins.int
+    """Grows with every Deploy of it, and with every start of the registry: whoever gave it up after too many failures
+    tries again.
+    """
+    waits: _builtins.str
+    """Why it is not loaded although it should be, for a person: the memory budget has no room for it yet."""
+    memory_bytes: _builtins.int
+    """The resident memory of the greatest of its workers, or of the one that loaded it last, in bytes. 0: not known."""
+    on_demand: _builtins.bool
+    """Whether it is loaded is decided by its use, which gateways report."""
     @_builtins.property
     def manifest(self) -> _model_pb2.Manifest:
         """What was published."""
@@ -81,6 +98,14 @@ class VersionRecord(_message.Message):
     @_builtins.property
     def signature(self) -> _model_pb2.Signature:
         """Unset until a worker has loaded it once."""
+
+    @_builtins.property
+    def warm_until(self) -> _timestamp_pb2.Timestamp:
+        """It is loaded only because an alias meant it until lately; until then. Unset: for another reason, or not at all."""
+
+    @_builtins.property
+    def last_failure(self) -> Global___LoadFailure:
+        """The last load that failed. It stays here while another is tried, until one goes well."""
 
     def __init__(
         self,
@@ -92,14 +117,52 @@ class VersionRecord(_message.Message):
         device: _builtins.str = ...,
         state: _model_pb2.ModelState.ValueType = ...,
         load_error: _builtins.str = ...,
+        warm_until: _timestamp_pb2.Timestamp | None = ...,
+        last_failure: Global___LoadFailure | None = ...,
+        deployment: _builtins.int = ...,
+        waits: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        on_demand: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_failure", b"last_failure", "manifest", b"manifest", "signature", b"signature", "warm_until", b"warm_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_instances", b"desired_instances", "device", b"device", "load_error", b"load_error", "manifest", b"manifest", "placement", b"placement", "signature", b"signature", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "desired_instances", b"desired_instances", "device", b"device", "last_failure", b"last_failure", "load_error", b"load_error", "manifest", b"manifest", "memory_bytes", b"memory_bytes", "on_demand", b"on_demand", "placement", b"placement", "signature", b"signature", "state", b"state", "waits", b"waits", "warm_until", b"warm_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionRecord: _TypeAlias = VersionRecord  # noqa: Y015
+
+@_typing.final
+class LoadFailure(_message.Message):
+    """A load that failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """Why, for a person."""
+    tries: _builtins.int
+    """How many have failed in a row. 0: not known."""
+    @_builtins.property
+    def next(self) -> _timestamp_pb2.Timestamp:
+        """When the next one begins. Unset: there is none until the version is deployed again."""
+
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        tries: _builtins.int = ...,
+        next: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next", b"next", "tries", b"tries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadFailure: _TypeAlias = LoadFailure  # noqa: Y015
 
 @_typing.final
 class ModelSettings(_message.Message):
@@ -107,7 +170,12 @@ class ModelSettings(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SERVING_FIELD_NUMBER: _builtins.int
     TRAFFIC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def serving(self) -> Global___ServingPolicy:
+        """Which versions are loaded, how often, where and for how long."""
+
     @_builtins.property
     def traffic(self) -> _containers.RepeatedCompositeFieldContainer[_traffic_pb2.AliasTraffic]:
         """By alias: splits, shadows, canaries."""
@@ -115,15 +183,130 @@ class ModelSettings(_message.Message):
     def __init__(
         self,
         *,
+        serving: Global___ServingPolicy | None = ...,
         traffic: _abc.Iterable[_traffic_pb2.AliasTraffic] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelSettings: _TypeAlias = ModelSettings  # noqa: Y015
+
+@_typing.final
+class VersionList(_message.Message):
+    """Version numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In no order."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionList: _TypeAlias = VersionList  # noqa: Y015
+
+@_typing.final
+class VersionPolicy(_message.Message):
+    """Which versions of a model are loaded, besides those that an alias means or meant until lately."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATEST_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    latest: _builtins.int
+    """So many, the newest; at least 1."""
+    all: _builtins.bool
+    """All. False counts as unset."""
+    @_builtins.property
+    def pinned(self) -> Global___VersionList:
+        """These."""
+
+    def __init__(
+        self,
+        *,
+        latest: _builtins.int = ...,
+        pinned: Global___VersionList | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "choice", b"choice", "latest", b"latest", "pinned", b"pinned"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "choice", b"choice", "latest", b"latest", "pinned", b"pinned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_choice: _TypeAlias = _typing.Literal["latest", "pinned", "all"]  # noqa: Y015
+    _WhichOneofArgType_choice: _TypeAlias = _typing.Literal["choice", b"choice"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_choice) -> _WhichOneofReturnType_choice | None: ...
+
+Global___VersionPolicy: _TypeAlias = VersionPolicy  # noqa: Y015
+
+@_typing.final
+class ServingPolicy(_message.Message):
+    """Which versions of a model are loaded, how often, where and for how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    KEEP_WARM_FIELD_NUMBER: _builtins.int
+    RESOURCE_PRESERVING_FIELD_NUMBER: _builtins.int
+    LAZY_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    instances: _builtins.int
+    """How many workers a version has that does not say so itself. 0: one."""
+    device: _builtins.str
+    """Where a version runs that does not say so itself. Empty: `auto`."""
+    resource_preserving: _builtins.bool
+    """Where the memory budget has no room for the old and the new version, the old one is unloaded first: nobody answers
+    until the new one is loaded. Else the change is refused.
+    """
+    lazy: _builtins.bool
+    """A version that is not pinned is loaded when it is first asked for, and unloaded when it is not used any more or when
+    the memory budget needs room for another one.
+    """
+    @_builtins.property
+    def versions(self) -> Global___VersionPolicy:
+        """Which."""
+
+    @_builtins.property
+    def keep_warm(self) -> _duration_pb2.Duration:
+        """For how long a version stays loaded after the last alias has left it. Unset: as the registry was told at its start."""
+
+    @_builtins.property
+    def idle(self) -> _duration_pb2.Duration:
+        """How long a lazy model's version stays loaded after its last use. Unset: five minutes."""
+
+    def __init__(
+        self,
+        *,
+        versions: Global___VersionPolicy | None = ...,
+        instances: _builtins.int = ...,
+        device: _builtins.str = ...,
+        keep_warm: _duration_pb2.Duration | None = ...,
+        resource_preserving: _builtins.bool = ...,
+        lazy: _builtins.bool = ...,
+        idle: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "keep_warm", b"keep_warm", "versions", b"versions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "idle", b"idle", "instances", b"instances", "keep_warm", b"keep_warm", "lazy", b"lazy", "resource_preserving", b"resource_preserving", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServingPolicy: _TypeAlias = ServingPolicy  # noqa: Y015
 
 @_typing.final
 class ModelRecord(_message.Message):
@@ -196,6 +379,7 @@ class LoadReport(_message.Message):
     BATCHES_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     PADDED_SHARE_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     queued_rows: _builtins.int
     """Rows that wait."""
     rows: _builtins.int
@@ -206,6 +390,8 @@ class LoadReport(_message.Message):
     """Requests refused, expired or failed since the worker began."""
     padded_share: _builtins.float
     """Of the elements that went to the device since the worker began, the share that was filled in."""
+    memory_bytes: _builtins.int
+    """Resident memory, in bytes."""
     def __init__(
         self,
         *,
@@ -214,10 +400,11 @@ class LoadReport(_message.Message):
         batches: _builtins.int = ...,
         failures: _builtins.int = ...,
         padded_share: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failures", b"failures", "padded_share", b"padded_share", "queued_rows", b"queued_rows", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failures", b"failures", "memory_bytes", b"memory_bytes", "padded_share", b"padded_share", "queued_rows", b"queued_rows", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,6 +568,7 @@ class PublishHeader(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
     OPTIMIZATION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -390,9 +578,9 @@ class PublishHeader(_message.Message):
     entry: _builtins.str
     """The file to load first; for `python`: `scale.py:Scale`."""
     instances: _builtins.int
-    """How many workers. 0: one."""
+    """How many workers. 0: as the model's policy says."""
     device: _builtins.str
-    """Where they run. Empty: `auto`."""
+    """Where they run. Empty: as the model's policy says."""
     optimization: _model_pb2.Optimization.ValueType
     """How workers shall compute it. What cannot be done is said in `status`; then it is computed as published."""
     @_builtins.property
@@ -415,6 +603,10 @@ class PublishHeader(_message.Message):
     def examples(self) -> _model_pb2.Examples:
         """What it must answer, and what it is warmed up with."""
 
+    @_builtins.property
+    def policy(self) -> Global___ServingPolicy:
+        """Of a model that is new. One that exists keeps its own."""
+
     def __init__(
         self,
         *,
@@ -430,10 +622,11 @@ class PublishHeader(_message.Message):
         device: _builtins.str = ...,
         examples: _model_pb2.Examples | None = ...,
         optimization: _model_pb2.Optimization.ValueType = ...,
+        policy: Global___ServingPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "examples", b"examples"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "examples", b"examples", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "batching", b"batching", "device", b"device", "entry", b"entry", "examples", b"examples", "files", b"files", "format", b"format", "instances", b"instances", "labels", b"labels", "name", b"name", "optimization", b"optimization", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "batching", b"batching", "device", b"device", "entry", b"entry", "examples", b"examples", "files", b"files", "format", b"format", "instances", b"instances", "labels", b"labels", "name", b"name", "optimization", b"optimization", "policy", b"policy", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,9 +705,9 @@ class DeployRequest(_message.Message):
     version: _builtins.int
     """This version is pinned. 0: all versions go back to PLACEMENT_AUTO."""
     instances: _builtins.int
-    """How many workers. 0: as before."""
+    """How many workers; without a version it is the model's policy, for versions to come, too. 0: as before."""
     device: _builtins.str
-    """Where. Empty: as before."""
+    """Where; without a version it is the model's policy, for versions to come, too. Empty: as before."""
     def __init__(
         self,
         *,
@@ -727,21 +920,27 @@ class RollbackAliasRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model."""
     alias: _builtins.str
     """Empty: `stable`."""
+    expected_version: _builtins.int
+    """If set, the alias must mean this version now (0: must not exist), else ABORTED, CONFLICT."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         alias: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "expected_version", b"expected_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___RollbackAliasRequest: _TypeAlias = RollbackAliasRequest  # noqa: Y015
 
@@ -1050,6 +1249,224 @@ class RevokeKeyResponse(_message.Message):
 Global___RevokeKeyResponse: _TypeAlias = RevokeKeyResponse  # noqa: Y015
 
 @_typing.final
+class GetModelRequest(_message.Message):
+    """Which model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
+
+@_typing.final
+class GetModelResponse(_message.Message):
+    """The model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___ModelRecord:
+        """The model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class ListAuditRequest(_message.Message):
+    """Which lines of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    BEFORE_ID_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Of this model, or of a key or a worker. Empty: all."""
+    page_size: _builtins.int
+    """The most lines in one answer. 0: 100. At most 1,000."""
+    before_id: _builtins.int
+    """Lines with smaller ids: the id of the last line of the page before. 0: the newest."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From then on. Unset: all there are, which are those of the last 90 days, at most 100,000."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        before_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_id", b"before_id", "page_size", b"page_size", "since", b"since", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRequest: _TypeAlias = ListAuditRequest  # noqa: Y015
+
+@_typing.final
+class AuditEntry(_message.Message):
+    """One call that changed something, or should have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Greater than that of every earlier line."""
+    principal: _builtins.str
+    """Who: the principal's name."""
+    action: _builtins.str
+    """The method: `SetAlias`, `Publish`, …"""
+    subject: _builtins.str
+    """The model, the owner or the id of the key, or the worker."""
+    change: _builtins.str
+    """What is different now, for a person; of a call that was refused, why."""
+    outcome: _builtins.str
+    """`DONE`, `UNCHANGED`, or the reason of the error."""
+    request_id: _builtins.str
+    """The call, as other logs name it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        principal: _builtins.str = ...,
+        action: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        change: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "change", b"change", "id", b"id", "outcome", b"outcome", "principal", b"principal", "request_id", b"request_id", "subject", b"subject", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
+
+@_typing.final
+class ListAuditResponse(_message.Message):
+    """The lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___AuditEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditResponse: _TypeAlias = ListAuditResponse  # noqa: Y015
+
+@_typing.final
+class SetPolicyRequest(_message.Message):
+    """How a model shall be served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model."""
+    @_builtins.property
+    def policy(self) -> Global___ServingPolicy:
+        """What is new."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields of the policy that are to be as they are in `policy`; one that is not set there gets its default. All
+        others stay.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        policy: Global___ServingPolicy | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyRequest: _TypeAlias = SetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetPolicyResponse(_message.Message):
+    """The model afterwards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___ModelRecord:
+        """The model afterwards."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyResponse: _TypeAlias = SetPolicyResponse  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     """Follows everything."""
 
@@ -1125,6 +1542,83 @@ class WatchResponse(_message.Message):
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
 
 @_typing.final
+class VersionUse(_message.Message):
+    """That a version was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AGO_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model."""
+    version: _builtins.int
+    """The version."""
+    waiting: _builtins.bool
+    """Requests wait for it: it is to be loaded. Else it is only not to be unloaded yet."""
+    @_builtins.property
+    def ago(self) -> _duration_pb2.Duration:
+        """How long ago it was asked for last."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        ago: _duration_pb2.Duration | None = ...,
+        waiting: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago", "name", b"name", "version", b"version", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionUse: _TypeAlias = VersionUse  # noqa: Y015
+
+@_typing.final
+class ReportUseRequest(_message.Message):
+    """Uses, each version once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionUse]:
+        """At most 1,000. Versions that are not loaded on demand are passed over."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___VersionUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseRequest: _TypeAlias = ReportUseRequest  # noqa: Y015
+
+@_typing.final
+class ReportUseResponse(_message.Message):
+    """Noted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportUseResponse: _TypeAlias = ReportUseResponse  # noqa: Y015
+
+@_typing.final
 class FetchFileRequest(_message.Message):
     """Which file."""
 
@@ -1176,21 +1670,31 @@ class ReportLoadRequest(_message.Message):
 
     WORKER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     error: _builtins.str
-    """Why the load failed, for a person. Empty: it goes on."""
+    """Why the load failed, for a person. Empty: it goes on; or, with `tries`, the worker has said it itself."""
+    tries: _builtins.int
+    """How many loads of the version have failed in a row, as its supervisor counts. 0: not said."""
     @_builtins.property
     def worker(self) -> Global___WorkerRecord:
-        """State LOADING, or END together with `error`."""
+        """State LOADING, or END together with `error` or `tries`."""
+
+    @_builtins.property
+    def next(self) -> _timestamp_pb2.Timestamp:
+        """When the next one begins. Unset: there is none until the version is deployed again."""
 
     def __init__(
         self,
         *,
         worker: Global___WorkerRecord | None = ...,
         error: _builtins.str = ...,
+        tries: _builtins.int = ...,
+        next: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next", b"next", "tries", b"tries", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

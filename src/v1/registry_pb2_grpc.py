@@ -92,6 +92,21 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/penstock.v1.RegistryService/GetModel',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.GetModelResponse.FromString,
+                _registered_method=True)
+        self.SetPolicy = channel.unary_unary(
+                '/penstock.v1.RegistryService/SetPolicy',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.SetPolicyRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.SetPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/penstock.v1.RegistryService/ListAudit',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
         self.SetSplit = channel.unary_unary(
                 '/penstock.v1.RegistryService/SetSplit',
                 request_serializer=penstock_dot_v1_dot_traffic__pb2.SetSplitRequest.SerializeToString,
@@ -126,6 +141,11 @@ class RegistryServiceStub:
                 '/penstock.v1.RegistryService/Watch',
                 request_serializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_registry__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.ReportUse = channel.unary_unary(
+                '/penstock.v1.RegistryService/ReportUse',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ReportUseRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ReportUseResponse.FromString,
                 _registered_method=True)
         self.FetchFile = channel.unary_stream(
                 '/penstock.v1.RegistryService/FetchFile',
@@ -237,6 +257,27 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModel(self, request, context):
+        """A model as the registry knows it now; gateways hear of changes a moment later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPolicy(self, request, context):
+        """Says which versions of a model are loaded, how often, where and for how long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Who changed what, or tried to; the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetSplit(self, request, context):
         """Shares an alias's requests out over versions, or ends that.
         """
@@ -281,6 +322,13 @@ class RegistryServiceServicer:
 
     def Watch(self, request, context):
         """For everyone who follows: the whole state, then every change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportUse(self, request, context):
+        """For gateways: which versions are asked for that are only loaded on demand.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,6 +427,21 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_registry__pb2.RevokeKeyResponse.SerializeToString,
             ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.GetModelRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.GetModelResponse.SerializeToString,
+            ),
+            'SetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPolicy,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.SetPolicyRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.SetPolicyResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ListAuditRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ListAuditResponse.SerializeToString,
+            ),
             'SetSplit': grpc.unary_unary_rpc_method_handler(
                     servicer.SetSplit,
                     request_deserializer=penstock_dot_v1_dot_traffic__pb2.SetSplitRequest.FromString,
@@ -413,6 +476,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_registry__pb2.WatchResponse.SerializeToString,
+            ),
+            'ReportUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportUse,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ReportUseRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ReportUseResponse.SerializeToString,
             ),
             'FetchFile': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchFile,
@@ -750,6 +818,87 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/GetModel',
+            penstock_dot_v1_dot_registry__pb2.GetModelRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/SetPolicy',
+            penstock_dot_v1_dot_registry__pb2.SetPolicyRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.SetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ListAudit',
+            penstock_dot_v1_dot_registry__pb2.ListAuditRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ListAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetSplit(request,
             target,
             options=(),
@@ -928,6 +1077,33 @@ class RegistryService:
             '/penstock.v1.RegistryService/Watch',
             penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
             penstock_dot_v1_dot_registry__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ReportUse',
+            penstock_dot_v1_dot_registry__pb2.ReportUseRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ReportUseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,12 @@ class RegistryServiceStub:
     """All keys, without secrets."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]
     """Makes a key useless, within a second while the registry is reachable."""
+    GetModel: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetModelRequest, _registry_pb2.GetModelResponse]
+    """A model as the registry knows it now; gateways hear of changes a moment later."""
+    SetPolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetPolicyRequest, _registry_pb2.SetPolicyResponse]
+    """Says which versions of a model are loaded, how often, where and for how long."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]
+    """Who changed what, or tried to; the newest first."""
     SetSplit: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.SetSplitRequest, _traffic_pb2.SetSplitResponse]
     """Shares an alias's requests out over versions, or ends that."""
     SetShadow: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.SetShadowRequest, _traffic_pb2.SetShadowResponse]
@@ -74,6 +80,8 @@ class RegistryServiceStub:
     """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
+    ReportUse: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]
+    """For gateways: which versions are asked for that are only loaded on demand."""
     FetchFile: _grpc.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]
     """For workers: the bytes of one file."""
     ReportLoad: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportLoadRequest, _registry_pb2.ReportLoadResponse]
@@ -116,6 +124,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """All keys, without secrets."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Makes a key useless, within a second while the registry is reachable."""
+    GetModel: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetModelRequest, _registry_pb2.GetModelResponse]  # type: ignore[assignment]
+    """A model as the registry knows it now; gateways hear of changes a moment later."""
+    SetPolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetPolicyRequest, _registry_pb2.SetPolicyResponse]  # type: ignore[assignment]
+    """Says which versions of a model are loaded, how often, where and for how long."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAuditRequest, _registry_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """Who changed what, or tried to; the newest first."""
     SetSplit: _aio.UnaryUnaryMultiCallable[_traffic_pb2.SetSplitRequest, _traffic_pb2.SetSplitResponse]  # type: ignore[assignment]
     """Shares an alias's requests out over versions, or ends that."""
     SetShadow: _aio.UnaryUnaryMultiCallable[_traffic_pb2.SetShadowRequest, _traffic_pb2.SetShadowResponse]  # type: ignore[assignment]
@@ -130,6 +144,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
+    ReportUse: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]  # type: ignore[assignment]
+    """For gateways: which versions are asked for that are only loaded on demand."""
     FetchFile: _aio.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]  # type: ignore[assignment]
     """For workers: the bytes of one file."""
     ReportLoad: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportLoadRequest, _registry_pb2.ReportLoadResponse]  # type: ignore[assignment]
@@ -237,6 +253,30 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a key useless, within a second while the registry is reachable."""
 
     @_abc_1.abstractmethod
+    def GetModel(
+        self,
+        request: _registry_pb2.GetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.GetModelResponse, _abc.Awaitable[_registry_pb2.GetModelResponse]]:
+        """A model as the registry knows it now; gateways hear of changes a moment later."""
+
+    @_abc_1.abstractmethod
+    def SetPolicy(
+        self,
+        request: _registry_pb2.SetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.SetPolicyResponse, _abc.Awaitable[_registry_pb2.SetPolicyResponse]]:
+        """Says which versions of a model are loaded, how often, where and for how long."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _registry_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListAuditResponse, _abc.Awaitable[_registry_pb2.ListAuditResponse]]:
+        """Who changed what, or tried to; the newest first."""
+
+    @_abc_1.abstractmethod
     def SetSplit(
         self,
         request: _traffic_pb2.SetSplitRequest,
@@ -291,6 +331,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchResponse], _abc.AsyncIterator[_registry_pb2.WatchResponse]]:
         """For everyone who follows: the whole state, then every change."""
+
+    @_abc_1.abstractmethod
+    def ReportUse(
+        self,
+        request: _registry_pb2.ReportUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ReportUseResponse, _abc.Awaitable[_registry_pb2.ReportUseResponse]]:
+        """For gateways: which versions are asked for that are only loaded on demand."""
 
     @_abc_1.abstractmethod
     def FetchFile(

@@ -17,7 +17,7 @@ from penstock.v1 import registry_pb2 as pb
 from ..exchange.unix import serve_unix
 from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, tell_parent, unless_forced
-from ..rpc.memory import settle
+from ..rpc.memory import resident_bytes, settle
 from ..rpc.server import bind, build
 from .engine import Engine
 from .fence import Fence
@@ -102,6 +102,7 @@ class Serving:
         self._record.state = model_pb2.MODEL_STATE_AVAILABLE
         self._record.max_batch_size = self._policy.max_batch_size
         self._record.stage, self._record.progress = "", 1.0
+        self._record.report.CopyFrom(self._report())
         lease = Lease(
             self._registry,
             self._record,
@@ -127,6 +128,7 @@ class Serving:
             batches=counters.batches,
             failures=counters.failures,
             padded_share=counters.padded_share,
+            memory_bytes=resident_bytes(),
         )
 
     async def _drain(self, server: grpc.aio.Server, lease: Lease) -> None:

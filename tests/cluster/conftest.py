@@ -68,6 +68,7 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
         self.state = Directory()
         self.state.apply(pb.WatchResponse(snapshot=True))
         self.control: list[dict[str, Any]] = []
+        self.uses: asyncio.Queue[pb.VersionUse] = asyncio.Queue()
         self.reports: asyncio.Queue[traffic_pb2.ReportTrafficRequest] = asyncio.Queue()
         self.deaf = False
         self._watchers: set[asyncio.Queue[pb.WatchResponse]] = set()
@@ -87,6 +88,11 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
                 yield await queue.get()
         finally:
             self._watchers.discard(queue)
+
+    async def ReportUse(self, request: pb.ReportUseRequest, context: Any) -> pb.ReportUseResponse:
+        for use in request.uses:
+            self.uses.put_nowait(use)
+        return pb.ReportUseResponse()
 
     async def ListKeys(self, request: Any, context: Any) -> pb.ListKeysResponse:
         self.control.append(dict(context.invocation_metadata()))

@@ -9,7 +9,7 @@ import pytest
 from penstock.errors import InvalidArgument, LeaseFenced, ModelNotFound, NotFound, VersionNotAvailable, VersionNotFound
 from penstock.registry.fleet import LOAD_TTL_S
 from penstock.registry.registry import opened
-from penstock.registry.state import LoadReport, State, VersionView, Worker
+from penstock.registry.state import LoadFailure, LoadReport, State, VersionView, Worker
 from penstock.registry.watch import Kind
 
 from .conftest import World, draft, stored, worker
@@ -26,7 +26,8 @@ def states(world: World) -> list[str]:
 
 def load(world: World, worker_id: str, number: int = 1, error: str = "", **more: Any) -> None:
     state = State.END if error else State.LOADING
-    world.registry.report_load(worker(worker_id, version=number, state=state, **more), error)
+    failure = LoadFailure(error) if error else None
+    world.registry.report_load(worker(worker_id, version=number, state=state, **more), failure)
 
 
 async def test_the_life_of_a_version(world: World) -> None:
@@ -83,7 +84,7 @@ async def test_a_load_that_nobody_speaks_of_any_more_is_dropped(world: World) ->
 async def test_a_load_that_is_neither_is_refused(world: World) -> None:
     await world.registry.publish(draft(), "ann")
     with pytest.raises(InvalidArgument):
-        world.registry.report_load(worker(state=State.AVAILABLE), "")
+        world.registry.report_load(worker(state=State.AVAILABLE))
 
 
 @pytest.mark.parametrize("bad", [worker(worker_id=""), worker(worker_id="a\nb"), worker(address="")])
@@ -211,7 +212,10 @@ async def test_a_registry_started_anew_knows_what_the_last_one_knew(world: World
     before, revision = world.registry.model("digits"), world.registry.hub.revision
     async with stored(tmp_path / "registry.db") as store:
         again = await opened(store, wall=world.wall, monotonic=world.monotonic)
-        assert again.model("digits") == before
+        [version] = before.versions
+        [anew] = again.model("digits").versions
+        assert anew == replace(version, deployment=anew.deployment)
+        assert anew.deployment > version.deployment
         assert again.hub.revision > revision
         assert again.keyring.list() == [key]
         assert await again.renew_lease("w2", drained.epoch, LoadReport(), False)  # still to drain

@@ -16,7 +16,7 @@ from penstock.rpc.messages import signature_to_message
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from .conftest import entry
+from .conftest import World, entry
 from .test_artifacts import files_in
 from .test_store import SIGNATURE
 from .wire import Stub, ask, header, publish, record, register, send, watching
@@ -55,6 +55,31 @@ async def test_a_model_from_its_publication_to_its_end(stub: Stub) -> None:
         while "w2" not in seen.removed_workers:
             seen = await watch.read()
         assert {v.state for v in seen.models[0].versions} == {model_pb2.MODEL_STATE_END}
+
+
+async def test_a_policy_is_set_field_by_field_and_read(stub: Stub) -> None:
+    await publish(stub)
+    await publish(stub, b"better")
+    policy = pb.ServingPolicy(instances=3, device="cpu")
+    policy.keep_warm.FromSeconds(7)
+    request = pb.SetPolicyRequest(name="digits", policy=policy)
+    request.update_mask.paths.extend(["instances", "keep_warm"])
+    model = (await ask(stub.SetPolicy(request))).model
+    assert [v.desired_instances for v in model.versions] == [3, 3]
+    assert (model.settings.serving.device, model.versions[0].device) == ("", "auto")
+    assert (await ask(stub.GetModel(pb.GetModelRequest(name="digits")))).model == model
+    request.update_mask.paths.append("nothing")
+    with pytest.raises(errors.InvalidArgument):
+        await ask(stub.SetPolicy(request))
+
+
+async def test_until_when_a_version_is_only_kept_warm_is_told(stub: Stub, world: World) -> None:
+    for number in (1, 2):
+        await publish(stub, str(number).encode())
+        await register(stub, f"w{number}", number)
+    moved = await ask(stub.SetAlias(pb.SetAliasRequest(name="digits", alias="stable", version=2)))
+    warm = [v.warm_until.seconds if v.HasField("warm_until") else None for v in moved.model.versions]
+    assert warm == [world.wall.now + 300, None]
 
 
 async def test_files_come_back_as_they_were_sent(stub: Stub) -> None:

@@ -11,7 +11,17 @@ import pytest
 from penstock.errors import StorageFull
 from penstock.optimization import Candidate, Optimization, Optimized
 from penstock.registry import rules
-from penstock.registry.state import Batching, Examples, Key, LoadReport, Placement, State
+from penstock.registry.state import (
+    Batching,
+    Examples,
+    Key,
+    LoadReport,
+    Placement,
+    ServingPolicy,
+    Settings,
+    State,
+    VersionPolicy,
+)
 from penstock.registry.stores.migrations import STEPS
 from penstock.registry.stores.sqlite import SqliteStore
 from penstock.servable import Padding
@@ -37,11 +47,14 @@ async def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None
     second = rules.publish(first, draft(instances=3, device="cuda:1", aliases=("canary",)), 13.0, "bob").model
     loaded = replace(second.versions[0], signature=SIGNATURE, placement=Placement.PINNED)
     third = rules.with_version(second, loaded)
+    policy = ServingPolicy(VersionPolicy(pinned=(1, 2)), 2, "cpu", 7.5, resource_preserving=True)
+    fourth = replace(third, settings=Settings(serving=policy))
     key = Key("ab" * 8, "ci", ("admin", "predict:*"), b"\x01" * 32, 14.5)
     async with stored(tmp_path / "db") as store:
         await store.save_model(None, first, first.changes)
         await store.save_model(first, second, second.changes[1:])
         await store.save_model(second, third, ())
+        await store.save_model(third, fourth, ())
         report = LoadReport(1, 2, 3, 4, 0.5)
         leased = await store.grant(
             worker(report=report, max_batch_size=8, pid=99, local_address="/run/w.x", optimized=OPTIMIZED)
@@ -51,7 +64,7 @@ async def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None
         await store.save_key(key)
     async with stored(tmp_path / "db") as store:
         found = await store.load()
-    assert found.models == (third,)
+    assert found.models == (fourth,)
     assert found.workers == (draining,)
     assert found.keys == (key,)
 

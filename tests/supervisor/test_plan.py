@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.supervisor.plan import MAX_CRASHES, Crashes, Plan, Running, Start, Want, plan
+from penstock.supervisor.plan import Plan, Running, Start, Want, plan
 
 
 def want(instances: int = 1, version: int = 1) -> Want:
@@ -73,30 +73,3 @@ def test_new_instances_take_indices_that_are_free(wants: list[Want], running: li
     started = [(s.name, s.version, s.index) for s in plan(wants, running).start]
     assert len(set(started)) == len(started)
     assert not taken & set(started)
-
-
-def test_waits_double_with_each_crash_until_the_version_is_broken() -> None:
-    crashes = Crashes()
-    assert [(crashes.note(float(n)), crashes.broken) for n in range(MAX_CRASHES)] == [
-        (0.0, False),
-        (0.5, False),
-        (1.0, False),
-        (2.0, False),
-        (4.0, True),
-    ]
-
-
-def test_a_model_that_does_not_load_is_tried_again_more_slowly() -> None:
-    crashes = Crashes()
-    assert [crashes.note(float(n), load_failed=True) for n in range(4)] == [1.0, 2.0, 4.0, 8.0]
-
-
-def test_crashes_far_apart_do_not_count_together() -> None:
-    crashes = Crashes()
-    assert [crashes.note(n * 60.0) for n in range(20)] == [0.0] * 20
-    assert not crashes.broken
-
-
-def test_the_wait_is_bounded() -> None:
-    crashes = Crashes()
-    assert max(crashes.note(n / 10) for n in range(50)) == 30.0

@@ -38,6 +38,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
             model TEXT PRIMARY KEY,
             settings BLOB NOT NULL) STRICT -- penstock.v1.ModelSettings""",
     ),
+    ("ALTER TABLE versions ADD COLUMN memory INTEGER NOT NULL DEFAULT 0",),
+    (
+        """CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            time REAL NOT NULL, principal TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL,
+            change TEXT NOT NULL, outcome TEXT NOT NULL, request_id TEXT NOT NULL) STRICT""",
+        "CREATE INDEX audit_time ON audit (time)",
+        "CREATE INDEX audit_subject ON audit (subject, id)",
+    ),
 )
 
 

@@ -22,8 +22,9 @@ from ...errors import StorageFull
 from ...rpc.messages import signature_from_message, signature_to_message
 from .. import records
 from ..rules import remembered
-from ..state import AliasChange, Key, Model, Placement, Settings, Version, Worker
+from ..state import AliasChange, Audit, Key, Model, Placement, Settings, Version, Worker
 from ..store import Stored
+from . import audits
 from .migrations import migrate
 
 T = TypeVar("T")
@@ -49,29 +50,39 @@ class SqliteStore:
         """See Store."""
         return await self._do(self._tables.load)
 
-    async def save_model(self, before: Model | None, after: Model, changes: Sequence[AliasChange]) -> None:
+    async def save_model(
+        self, before: Model | None, after: Model, changes: Sequence[AliasChange], audit: Audit | None = None
+    ) -> None:
         """See Store."""
-        await self._do(self._tables.save_model, before, after, changes)
+        await self._do(self._tables.save_model, before, after, changes, audit)
 
     async def grant(self, worker: Worker) -> Worker:
         """See Store."""
         return await self._do(self._tables.grant, worker)
 
-    async def save_worker(self, worker: Worker) -> None:
+    async def save_worker(self, worker: Worker, audit: Audit | None = None) -> None:
         """See Store."""
-        await self._do(self._tables.save_worker, worker)
+        await self._do(self._tables.save_worker, worker, audit)
 
     async def drop_workers(self, worker_ids: Iterable[str]) -> None:
         """See Store."""
         await self._do(self._tables.drop_workers, list(worker_ids))
 
-    async def save_key(self, key: Key) -> None:
+    async def save_key(self, key: Key, audit: Audit | None = None) -> None:
         """See Store."""
-        await self._do(self._tables.save_key, key)
+        await self._do(self._tables.save_key, key, audit)
 
-    async def drop_key(self, key_id: str) -> None:
+    async def drop_key(self, key_id: str, audit: Audit | None = None) -> None:
         """See Store."""
-        await self._do(self._tables.drop_key, key_id)
+        await self._do(self._tables.drop_key, key_id, audit)
+
+    async def save_audit(self, audit: Audit) -> None:
+        """See Store."""
+        await self._do(self._tables.save_audit, audit)
+
+    async def list_audit(self, subject: str, since: float, before_id: int, limit: int) -> list[Audit]:
+        """See Store."""
+        return await self._do(self._tables.list_audit, subject, since, before_id, limit)
 
     async def close(self) -> None:
         """See Store."""
@@ -100,10 +111,12 @@ class Tables:
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, audit: Audit | None = None) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
+            if audit is not None:
+                audits.add(self._db, audit)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
@@ -124,7 +137,7 @@ class Tables:
         """As the store's."""
         models: dict[str, Model] = {}
         for name, *row in self._db.execute(
-            "SELECT model, manifest, signature, placement, instances, device FROM versions ORDER BY seq"
+            "SELECT model, manifest, signature, placement, instances, device, memory FROM versions ORDER BY seq"
         ):
             model = models.get(name) or Model(name)
             models[name] = replace(model, versions=(*model.versions, _version(*row)))
@@ -148,10 +161,12 @@ class Tables:
         row = self._db.execute("SELECT settings FROM settings WHERE model = ?", (model.name,)).fetchone()
         return model if row is None else replace(model, settings=_settings(*row))
 
-    def save_model(self, before: Model | None, after: Model, changes: Sequence[AliasChange]) -> None:
+    def save_model(
+        self, before: Model | None, after: Model, changes: Sequence[AliasChange], audit: Audit | None = None
+    ) -> None:
         """As the store's."""
         known = {v.number: v for v in before.versions} if before else {}
-        with self._transaction() as db:
+        with self._transaction(audit) as db:
             for version in after.versions:
                 if known.get(version.number) != version:
                     _save_version(db, version)
@@ -178,10 +193,10 @@ class Tables:
         assert epoch is not None
         return replace(worker, epoch=epoch)
 
-    def save_worker(self, worker: Worker) -> None:
+    def save_worker(self, worker: Worker, audit: Audit | None = None) -> None:
         """As the store's."""
         blob = records.worker_to_message(worker).SerializeToString()
-        with self._transaction() as db:
+        with self._transaction(audit) as db:
             db.execute("UPDATE leases SET worker = ? WHERE epoch = ?", (blob, worker.epoch))
 
     def drop_workers(self, worker_ids: Iterable[str]) -> None:
@@ -189,26 +204,36 @@ class Tables:
         with self._transaction() as db:
             db.executemany("DELETE FROM leases WHERE worker_id = ?", [(worker_id,) for worker_id in worker_ids])
 
-    def save_key(self, key: Key) -> None:
+    def save_key(self, key: Key, audit: Audit | None = None) -> None:
         """As the store's."""
         row = (key.key_id, key.name, " ".join(key.scopes), key.sha256, key.created)
-        with self._transaction() as db:
+        with self._transaction(audit) as db:
             db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", row)
 
-    def drop_key(self, key_id: str) -> None:
+    def drop_key(self, key_id: str, audit: Audit | None = None) -> None:
         """As the store's."""
-        with self._transaction() as db:
+        with self._transaction(audit) as db:
             db.execute("DELETE FROM keys WHERE key_id = ?", (key_id,))
+
+    def save_audit(self, audit: Audit) -> None:
+        """As the store's."""
+        with self._transaction(audit):
+            pass
+
+    def list_audit(self, subject: str, since: float, before_id: int, limit: int) -> list[Audit]:
+        """As the store's."""
+        return audits.found(self._db, subject, since, before_id, limit)
 
 
 def _save_version(db: sqlite3.Connection, version: Version) -> None:
     manifest = version.manifest
     signature = signature_to_message(version.signature).SerializeToString() if version.signature else None
-    placed = (int(version.placement), version.instances, version.device)
+    placed = (int(version.placement), version.instances, version.device, version.memory)
     db.execute(
-        "INSERT INTO versions (model, version, manifest, signature, placement, instances, device)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, version) DO UPDATE SET signature = excluded.signature,"
-        " placement = excluded.placement, instances = excluded.instances, device = excluded.device",
+        "INSERT INTO versions (model, version, manifest, signature, placement, instances, device, memory)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, version) DO UPDATE SET signature = excluded.signature,"
+        " placement = excluded.placement, instances = excluded.instances, device = excluded.device,"
+        " memory = excluded.memory",
         (
             manifest.name,
             manifest.version,
@@ -219,13 +244,16 @@ def _save_version(db: sqlite3.Connection, version: Version) -> None:
     )
 
 
-def _version(manifest: bytes, signature: bytes | None, placement: int, instances: int, device: str) -> Version:
+def _version(
+    manifest: bytes, signature: bytes | None, placement: int, instances: int, device: str, memory: int
+) -> Version:
     return Version(
         records.manifest_from_message(model_pb2.Manifest.FromString(manifest)),
         signature_from_message(model_pb2.Signature.FromString(signature)) if signature is not None else None,
         Placement(placement),
         instances,
         device,
+        memory,
     )
 
 

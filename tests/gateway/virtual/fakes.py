@@ -16,7 +16,7 @@ from penstock.gateway.figures import Difference, Figures
 from penstock.gateway.late_binding import Forecast
 from penstock.gateway.question import Pairs, Question
 from penstock.gateway.refusals import Key, Outlook
-from penstock.gateway.routing import is_expected, why_unavailable
+from penstock.gateway.routing import is_expected, is_on_demand, why_unavailable
 from penstock.gateway.shadows import Shadows
 from penstock.gateway.traffic import Traffic
 from penstock.gateway.wire import wrap
@@ -52,6 +52,7 @@ class FakeSubchannel:
         self.in_flight = 0
         self.ready = False
         self.closed = False
+        self.refuses = False
         self.plan: list[Step] = []
         self.parts = 1
         self.asked: list[Question] = []
@@ -72,6 +73,11 @@ class FakeSubchannel:
 
     def set_ready(self, ready: bool = True) -> None:
         self.ready = ready
+        self._on_change()
+
+    def refuse(self) -> None:
+        """Say that it takes nothing new."""
+        self.refuses = True
         self._on_change()
 
     def grant(self, rows: int) -> None:
@@ -176,7 +182,13 @@ class Farm:
         self.directory = known or directory()
         connect: Any = self._connect
         routes = self.directory.routes
-        outlook = Outlook(lambda key: is_expected(routes, *key), lambda key: why_unavailable(routes, *key))
+        self.asked_for: list[Key] = []
+        outlook = Outlook(
+            lambda key: is_expected(routes, *key),
+            lambda key: why_unavailable(routes, *key),
+            lambda key: is_on_demand(routes, *key),
+            self.asked_for.append,
+        )
         self.balancer = Balancer(policy, Random(1), outlook, connect)
 
     def _connect(self, endpoint: Endpoint, owner: Owner, on_change: Callable[[], None]) -> FakeSubchannel:

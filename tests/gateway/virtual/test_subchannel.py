@@ -267,6 +267,7 @@ async def test_a_draining_worker_says_so() -> None:
     scene = Scene()
     scene.connection.say(draining=True)
     assert scene.subchannel.draining
+    assert scene.subchannel.refuses
     assert scene.readiness == [True, True]
 
 

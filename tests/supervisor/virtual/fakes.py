@@ -12,7 +12,7 @@ from typing import Any
 from penstock.supervisor.child import Child
 from penstock.supervisor.fleet import Fleet, FleetConfig
 from penstock.supervisor.plan import Want
-from penstock.supervisor.registry_follower import RegistryFollower
+from penstock.supervisor.registry_follower import Failure, RegistryFollower
 
 
 def now() -> float:
@@ -77,7 +77,7 @@ class FakeFollower(RegistryFollower):
         self.wanted: list[Want] = []
         self.leaving: set[str] = set()
         self.revoked: list[str] = []
-        self.failures: list[tuple[str, int, str]] = []
+        self.failures: list[tuple[str, int, Failure]] = []
         self.slowness = 0.0
 
     def want(self, *wants: Want) -> None:
@@ -98,9 +98,9 @@ class FakeFollower(RegistryFollower):
         await asyncio.sleep(self.slowness)
         self.revoked.append(worker_id)
 
-    async def report_failure(self, worker_id: str, name: str, version: int, error: str) -> None:
+    async def report_failure(self, worker_id: str, name: str, version: int, failure: Failure) -> None:
         await asyncio.sleep(self.slowness)
-        self.failures.append((name, version, error))
+        self.failures.append((name, version, failure))
 
 
 class World:

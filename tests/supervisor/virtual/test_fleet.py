@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from penstock.supervisor.plan import Want
+from penstock.supervisor.registry_follower import Failure
 
 from .fakes import FakeChild, World, now, running
 
@@ -12,8 +13,14 @@ CRASH = -9
 LOAD_FAILED = 3
 
 
-def want(instances: int = 1, version: int = 1, name: str = "digits") -> Want:
-    return Want(name, version, instances, "auto")
+def want(instances: int = 1, version: int = 1, name: str = "digits", deployment: int = 0) -> Want:
+    return Want(name, version, instances, "auto", deployment)
+
+
+async def crash_ready(child: FakeChild) -> None:
+    child.say_ready()
+    await asyncio.sleep(0)
+    await crash(child)
 
 
 async def crash(child: FakeChild, status: int = CRASH) -> None:
@@ -22,11 +29,14 @@ async def crash(child: FakeChild, status: int = CRASH) -> None:
 
 
 async def starts(world: World, count: int, status: int = CRASH) -> list[float]:
-    """Let every new child end at once; returns how long each waited after the one before it."""
+    """Let every new child end at once (crash: once it is ready); how long each waited after the one before it."""
     waits: list[float] = []
     for _ in range(count):
         ended = now()
         world.made.clear()
+        if status == CRASH:
+            world.children[-1].say_ready()
+            await asyncio.sleep(0)
         world.children[-1].end(status)
         await world.made.wait()
         await asyncio.sleep(0.001)
@@ -87,36 +97,38 @@ async def test_a_worker_that_ended_by_itself_is_replaced_at_once_even_if_the_reg
         world.follower.slowness = 2.0
         await world.want(want())
         ended = now()
-        await crash(world.workers[0])
+        await crash_ready(world.workers[0])
         assert [round(child.begun - ended, 2) for child in world.workers] == [0.0]
 
 
 async def test_the_waits_between_crashes_grow_and_the_fifth_is_the_last() -> None:
     async with running() as world:
         await world.want(want())
-        for child in world.workers:
-            child.say_ready()
         assert await starts(world, 4) == [0.0, 0.5, 1.0, 2.0]
-        await crash(world.workers[0])
+        await crash_ready(world.workers[0])
         await asyncio.sleep(600.0)
         assert world.workers == []
-        [*_, (name, version, text)] = world.follower.failures
-        assert (name, version) == ("digits", 1)
-        assert text == "its worker was ended by signal 9, and so did 4 before it; deploy it again to try again"
+        text = "its worker was ended by signal 9, and so did 4 before it"
+        assert world.follower.failures == [("digits", 1, Failure(text, 5, None))]
 
 
 async def test_a_model_that_does_not_load_waits_longer_and_has_said_why_itself() -> None:
     async with running() as world:
         await world.want(want())
-        assert await starts(world, 2, LOAD_FAILED) == [1.0, 2.0]
-        assert world.follower.failures == []
+        assert await starts(world, 4, LOAD_FAILED) == [1.0, 4.0, 16.0, 60.0]
+        await crash(world.workers[0], LOAD_FAILED)
+        await asyncio.sleep(600.0)
+        assert world.workers == []
+        failures = [failure for _, _, failure in world.follower.failures]
+        assert failures == [Failure("", n + 1, wait) for n, wait in enumerate([1.0, 4.0, 16.0, 60.0, None])]
 
 
 async def test_a_worker_that_dies_while_loading_cannot_say_so_itself() -> None:
     async with running() as world:
         await world.want(want())
         await crash(world.workers[0])
-        assert world.follower.failures == [("digits", 1, "its worker was ended by signal 9 while loading")]
+        failure = Failure("its worker was ended by signal 9 while loading", 1, 1.0)
+        assert world.follower.failures == [("digits", 1, failure)]
 
 
 async def test_a_worker_that_dies_after_it_was_ready_is_no_failed_load() -> None:
@@ -132,7 +144,7 @@ async def test_a_broken_version_that_is_wanted_anew_starts_anew() -> None:
     async with running() as world:
         await world.want(want())
         await starts(world, 4)
-        await crash(world.workers[0])
+        await crash_ready(world.workers[0])
         await world.want(want(2))
         assert world.workers == []
         await world.want()
@@ -141,11 +153,23 @@ async def test_a_broken_version_that_is_wanted_anew_starts_anew() -> None:
         assert (await starts(world, 2)) == [0.0, 0.5]
 
 
+async def test_a_broken_version_that_is_deployed_again_starts_anew_and_one_that_works_is_left_alone() -> None:
+    async with running() as world:
+        await world.want(want(), want(name="other"))
+        await starts(world, 4, LOAD_FAILED)
+        await crash(world.children[-1], LOAD_FAILED)
+        [good] = world.workers
+        await world.want(want(deployment=7), want(name="other", deployment=7))
+        assert len(world.workers) == 2
+        assert good in world.workers
+        assert (await starts(world, 2, LOAD_FAILED)) == [1.0, 4.0]
+
+
 async def test_one_version_that_crashes_does_not_hold_up_another() -> None:
     async with running() as world:
         await world.want(want())
         await starts(world, 3)
-        await crash(world.workers[0])
+        await crash_ready(world.workers[0])
         await world.want(want(), want(name="other"))
         assert [child.told["name"] for child in world.workers] == ["other"]
 
@@ -154,9 +178,9 @@ async def test_the_other_instances_of_a_crashing_version_go_on() -> None:
     async with running() as world:
         await world.want(want(2))
         good, bad = world.workers
-        await crash(bad)
+        await crash_ready(bad)
         await starts(world, 3)
-        await crash(world.children[-1])
+        await crash_ready(world.children[-1])
         await asyncio.sleep(100.0)
         assert world.workers == [good]
         assert good.asked == []
@@ -167,7 +191,7 @@ async def test_a_broken_version_is_not_started_for_a_worker_that_leaves() -> Non
         await world.want(want(2))
         good, _ = world.workers
         await starts(world, 4)
-        await crash(world.children[-1])
+        await crash_ready(world.children[-1])
         world.follower.leave(good.told["worker_id"])
         await asyncio.sleep(10.0)
         assert world.workers == [good]

@@ -1,0 +1,1 @@
+"""What changes of what is served cost callers: swaps, rollbacks, churn and bad versions, under load."""

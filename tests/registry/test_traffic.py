@@ -11,7 +11,7 @@ from penstock import errors
 from penstock.histogram import Histogram, bucket_of
 from penstock.registry.ledger import MAX_GATEWAYS, Report
 from penstock.registry.registry import opened
-from penstock.registry.state import State
+from penstock.registry.state import LoadFailure, State
 from penstock.registry.traffic import (
     AliasTraffic,
     Arm,
@@ -180,7 +180,7 @@ async def test_a_canary_whose_version_cannot_be_loaded_is_taken_back(world: Worl
     await two_versions(world)
     await start(world)
     await world.registry.revoke_lease("w2")
-    world.registry.report_load(worker("w3", "digits", 2, state=State.END), "no such file")
+    world.registry.report_load(worker("w3", "digits", 2, state=State.END), LoadFailure("no such file"))
     await tick(world)
     ended = traffic(world).canary
     assert ended is not None

@@ -136,8 +136,8 @@ async def test_a_generator_is_waited_for_and_asked_for_each_second() -> None:
     world = farm()
 
     async def answers() -> list[bytes]:
-        admission = _Admission()
-        serving = Generation(lambda request, principal: KEY, world.directory, world.balancer, admission, 60.0)  # type: ignore[arg-type]
+        where = world.directory, world.balancer
+        serving = Generation(lambda request, call, pin: KEY, *where, _Admission(), 60.0, world.traffic())  # type: ignore[arg-type]
         return [answer async for answer in serving.serve(REQUEST, call(timeout=20.0))]
 
     asking = asyncio.create_task(answers())

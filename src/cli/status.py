@@ -65,10 +65,10 @@ def print_status(models: list[ModelStatus], output: Format, signatures: Signatur
         for version in model.versions
     ]
     print_rows(output, columns, rows)
-    for model in models:
-        for traffic in model.traffic:
+    for shown in models:
+        for traffic in shown.traffic:
             for line in lines_of(traffic):
-                out().print(f"{model.name}@{line}", markup=False)
+                out().print(f"{shown.name}@{line}", markup=False)
     print_signatures(signatures or {})
 
 

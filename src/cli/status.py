@@ -8,8 +8,9 @@ import typer
 
 from ..optimization import PLAIN
 from .options import Address, ApiKey, Format, Output, client
-from .output import print_json, print_rows
+from .output import out, print_json, print_rows
 from .signatures import Signatures, as_json, fetch_signatures, print_signatures
+from .traffic_report import lines_of
 
 if TYPE_CHECKING:
     from ..client import InstanceStatus, ModelStatus, VersionStatus
@@ -64,6 +65,10 @@ def print_status(models: list[ModelStatus], output: Format, signatures: Signatur
         for version in model.versions
     ]
     print_rows(output, columns, rows)
+    for shown in models:
+        for traffic in shown.traffic:
+            for line in lines_of(traffic):
+                out().print(f"{shown.name}@{line}", markup=False)
     print_signatures(signatures or {})
 
 

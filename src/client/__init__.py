@@ -14,10 +14,14 @@ from .request import Inputs, Value
 from .retry import retry_delay
 from .status import InstanceStatus, Metadata, ModelStatus, StatusChange, VersionStatus
 from .sync import Client
+from .traffic import ArmStatus, CanaryStatus, ComparisonStatus, TrafficStatus
 
 __all__ = [
+    "ArmStatus",
     "AsyncClient",
+    "CanaryStatus",
     "Client",
+    "ComparisonStatus",
     "Inputs",
     "InstanceStatus",
     "Metadata",
@@ -26,6 +30,7 @@ __all__ = [
     "Priority",
     "StatusChange",
     "Timings",
+    "TrafficStatus",
     "Value",
     "VersionStatus",
     "retry_delay",

@@ -42,6 +42,7 @@ class AsyncClient(AsyncManyCaller):
         request_id: str | None = None,
         timings: bool = False,
         priority: Priority = "normal",
+        split_key: str | None = None,
     ) -> Prediction:
         """Ask a model once.
 
@@ -55,6 +56,8 @@ class AsyncClient(AsyncManyCaller):
             request_id: names the call in the servers' logs; None: one is made.
             timings: ask for `Prediction.timings`.
             priority: whether it is served sooner or later than its deadline says; what is low is late, never starved.
+            split_key: where the alias's requests are split between versions, the same key always meets the same one;
+                such as a user's id. None: each request meets one by chance.
 
         Raises:
             ValueError: version and alias are both given, or there is no such priority.
@@ -64,10 +67,10 @@ class AsyncClient(AsyncManyCaller):
         asked = question(model, inputs, version, alias, outputs)
         attempts = self._own.attempts(timeout)
         if self._coalesce and not request_id and not timings and len(asked.body) <= MAX_BYTES:
-            answer, request_id = await self._shared(asked.body, attempts, self._lane(priority))
+            answer, request_id = await self._shared(asked.body, attempts, self._lane(priority), split_key or "")
             return prediction(answer, asked.torch, request_id)
         request_id = request_id or new_request_id()
-        headers = self._own.headers_of(request_id, timings, priority)
+        headers = self._own.headers_of(request_id, timings, priority, split_key)
         answer, trailers = await self._unary(self._methods.predict, asked.body, attempts, headers)
         return prediction(answer, asked.torch, request_id, trailers)
 
@@ -82,6 +85,7 @@ class AsyncClient(AsyncManyCaller):
         timeout: float | None = None,
         request_id: str | None = None,
         priority: Priority = "normal",
+        split_key: str | None = None,
     ) -> AsyncGenerator[Prediction, None]:
         """Ask a model that answers many times, and iterate over the answers as they come.
 
@@ -90,7 +94,8 @@ class AsyncClient(AsyncManyCaller):
         """
         asked = question(model, inputs, version, alias, outputs)
         request_id = request_id or new_request_id()
-        return self._generate(asked, timeout, request_id, self._own.headers_of(request_id, priority=priority))
+        headers = self._own.headers_of(request_id, priority=priority, split_key=split_key)
+        return self._generate(asked, timeout, request_id, headers)
 
     async def _generate(
         self, asked: Question, timeout: float | None, request_id: str, headers: Headers

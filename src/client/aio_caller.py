@@ -67,11 +67,11 @@ class AsyncCaller:
             self._lanes[priority] = SharedLane(open_call)
         return self._lanes[priority]
 
-    async def _shared(self, message: bytes, attempts: Attempts, lane: SharedLane) -> tuple[Any, str]:
+    async def _shared(self, message: bytes, attempts: Attempts, lane: SharedLane, split_key: str) -> tuple[Any, str]:
         """Ask on a shared stream; gives the answer and its request id, or raises the last attempt's error."""
         while True:
             try:
-                return await lane.ask(message, attempts.timeout(time.monotonic()))
+                return await lane.ask(message, attempts.timeout(time.monotonic()), split_key)
             except PenstockError as error:
                 delay = attempts.delay(error, time.monotonic())
                 if delay is None:

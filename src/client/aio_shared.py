@@ -23,11 +23,14 @@ _CLOSED = "the client was closed"
 
 
 class _Asked:
-    __slots__ = ("answer", "body", "deadline", "request_id", "timeout")
+    __slots__ = ("answer", "body", "deadline", "request_id", "split_key", "timeout")
 
-    def __init__(self, request_id: str, body: bytes, now: float, timeout: float, answer: asyncio.Future[Any]) -> None:
+    def __init__(
+        self, request_id: str, body: bytes, now: float, timeout: float, split_key: str, answer: asyncio.Future[Any]
+    ) -> None:
         self.request_id = request_id
         self.body = body
+        self.split_key = split_key
         self.timeout = timeout
         self.deadline = now + timeout
         self.answer = answer
@@ -59,12 +62,13 @@ class SharedLane:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
 
-    async def ask(self, body: bytes, timeout: float | None) -> tuple[pb.PredictResponse, str]:
+    async def ask(self, body: bytes, timeout: float | None, split_key: str = "") -> tuple[pb.PredictResponse, str]:
         """Ask, and wait for the answer. Cancelling it forgets the question: unsent if possible, else unanswered.
 
         Args:
             body: a PredictRequest.
             timeout: seconds, those of waiting for room included; None: as long as it takes.
+            split_key: see PredictStreamRequest.
 
         Returns:
             The answer, and under which request id the servers know the question.
@@ -77,7 +81,7 @@ class SharedLane:
         loop = asyncio.get_running_loop()
         self._count += 1
         limit = math.inf if timeout is None else timeout
-        asked = _Asked(f"{self._count:x}", body, loop.time(), limit, loop.create_future())
+        asked = _Asked(f"{self._count:x}", body, loop.time(), limit, split_key, loop.create_future())
         if asked.deadline < self._alarm_at:
             self._set_alarm(asked.deadline)
         try:
@@ -104,7 +108,7 @@ class SharedLane:
         while self._line and len(self._in_flight) < MAX_IN_FLIGHT:
             request_id, asked = self._line.popitem(last=False)
             self._in_flight[request_id] = asked
-            self._unsent.add(request_id, asked.deadline, asked.body)
+            self._unsent.add(request_id, asked.deadline, asked.body, asked.split_key)
         if self._unsent:
             if self._stream is None:
                 self._name = new_request_id()

@@ -22,6 +22,7 @@ from .retry import Attempts
 FAREWELL_S = 1.0
 """How long a server may take to end a stream whose questions are all answered, before it is cut."""
 ENDED_EARLY = "the server ended the stream before all was answered"
+SPLIT_KEY = "x-penstock-split-key"
 DEFAULT_ADDRESS = "127.0.0.1:8001"
 Headers = tuple[tuple[str, str | bytes], ...]
 Priority = Literal["high", "normal", "low"]
@@ -41,20 +42,25 @@ class Connection:
     random: Random = field(default_factory=Random)
 
     def headers_of(
-        self, request_id: str | None = None, timings: bool = False, priority: Priority = "normal"
+        self,
+        request_id: str | None = None,
+        timings: bool = False,
+        priority: Priority = "normal",
+        split_key: str | None = None,
     ) -> Headers:
         """The metadata of one call.
 
         Raises:
             ValueError: there is no such priority.
         """
-        if not request_id and not timings and priority == "normal":
+        if not request_id and not timings and priority == "normal" and not split_key:
             return self.headers
         if priority not in PRIORITIES:
             raise ValueError(f"priority is one of {', '.join(PRIORITIES)}; got {priority!r}")
         own: Headers = ((REQUEST_ID, request_id),) if request_id else ()
         lane: Headers = (("x-penstock-priority", priority),) if priority != "normal" else ()
-        return self.headers + own + lane + (((TIMINGS, "on"),) if timings else ())
+        key: Headers = ((SPLIT_KEY, split_key),) if split_key else ()
+        return self.headers + own + lane + key + (((TIMINGS, "on"),) if timings else ())
 
     def stream_headers(self, request_id: str, priority: Priority) -> Headers:
         """The metadata of a stream of questions; it says that several answers may come in one message.

@@ -13,6 +13,7 @@ from ..errors import ModelLoadFailed
 from ..optimization import Optimized
 from ..rpc.messages import optimized_from_message, signature_from_message
 from ..signature import Signature
+from .traffic import TrafficStatus, traffic_status
 
 DEFAULT_ALIAS = "stable"
 AVAILABLE, END = "AVAILABLE", "END"
@@ -72,6 +73,8 @@ class ModelStatus:
     versions: tuple[VersionStatus, ...]
     aliases: Mapping[str, int]
     """What each alias means."""
+    traffic: tuple[TrafficStatus, ...] = ()
+    """Of aliases that have or had a split, a shadow or a canary."""
 
     def find(self, version: int | None = None, alias: str = DEFAULT_ALIAS) -> VersionStatus | None:
         """The version of that number, or the one that the alias means; None if there is none."""
@@ -112,7 +115,8 @@ def state_name(state: int) -> str:
 
 def model_status(message: pb.ModelStatus) -> ModelStatus:
     """From the wire."""
-    return ModelStatus(message.name, tuple(map(_version, message.versions)), dict(message.aliases))
+    traffic = tuple(map(traffic_status, message.traffic))
+    return ModelStatus(message.name, tuple(map(_version, message.versions)), dict(message.aliases), traffic)
 
 
 def _version(message: pb.VersionStatus) -> VersionStatus:

@@ -44,6 +44,7 @@ class Client(ManyCaller):
         request_id: str | None = None,
         timings: bool = False,
         priority: Priority = "normal",
+        split_key: str | None = None,
     ) -> Prediction:
         """Ask a model once.
 
@@ -57,6 +58,8 @@ class Client(ManyCaller):
             request_id: names the call in the servers' logs; None: one is made.
             timings: ask for `Prediction.timings`.
             priority: whether it is served sooner or later than its deadline says; what is low is late, never starved.
+            split_key: where the alias's requests are split between versions, the same key always meets the same one;
+                such as a user's id. None: each request meets one by chance.
 
         Raises:
             ValueError: version and alias are both given, or there is no such priority.
@@ -65,7 +68,7 @@ class Client(ManyCaller):
         """
         asked = question(model, inputs, version, alias, outputs)
         request_id = request_id or new_request_id()
-        headers = self._own.headers_of(request_id, timings, priority)
+        headers = self._own.headers_of(request_id, timings, priority, split_key)
         answer, trailers = self._unary(self._methods.predict, asked.body, self._own.attempts(timeout), headers)
         return prediction(answer, asked.torch, request_id, trailers)
 
@@ -80,6 +83,7 @@ class Client(ManyCaller):
         timeout: float | None = None,
         request_id: str | None = None,
         priority: Priority = "normal",
+        split_key: str | None = None,
     ) -> Generator[Prediction, None, None]:
         """Ask a model that answers many times, and iterate over the answers as they come.
 
@@ -88,7 +92,8 @@ class Client(ManyCaller):
         """
         asked = question(model, inputs, version, alias, outputs)
         request_id = request_id or new_request_id()
-        return self._generate(asked, timeout, request_id, self._own.headers_of(request_id, priority=priority))
+        headers = self._own.headers_of(request_id, priority=priority, split_key=split_key)
+        return self._generate(asked, timeout, request_id, headers)
 
     def _generate(
         self, asked: Question, timeout: float | None, request_id: str, headers: Headers

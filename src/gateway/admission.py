@@ -37,6 +37,11 @@ class Admission:
         self.requests += 1
         self.bytes += size
 
+    def is_busy(self) -> bool:
+        """Half of what may be here is: what nobody waits for has no place here now."""
+        limits = self._limits
+        return 2 * self.requests >= limits.max_requests or 2 * self.bytes >= limits.max_bytes
+
     def leave(self, size: int) -> None:
         """A request of that size is done with."""
         self.requests -= 1

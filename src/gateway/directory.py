@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
-from penstock.v1 import model_pb2
+from penstock.v1 import model_pb2, traffic_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..rpc.access import ApiKey, Principal
 from .endpoint import Endpoint
-from .routing import Route, State
+from .routing import RULED, Route, State
+from .splitting import Mirror, Rules
 
 Listener = Callable[[set[str]], None]
 """Told the names of the models that changed."""
@@ -102,7 +103,29 @@ def _route(model: pb.ModelRecord) -> Route:
     single = {v.manifest.version for v in model.versions if v.HasField("signature") and not v.signature.batch_dimension}
     on_demand = {v.manifest.version for v in model.versions if v.on_demand}
     states = {v.manifest.version: _state(v) for v in model.versions}
-    return Route(dict(model.aliases), states, frozenset(single), frozenset(on_demand))
+    available = frozenset(version for version, state in states.items() if state is State.SERVING)
+    rules = {
+        traffic.alias: _rules(model, traffic, available)
+        for traffic in model.settings.traffic
+        if traffic.alias in model.aliases and (traffic.HasField("split") or traffic.HasField("shadow"))
+    }
+    return Route(
+        dict(model.aliases) | dict.fromkeys(rules, RULED), states, frozenset(single), frozenset(on_demand), rules
+    )
+
+
+def _rules(model: pb.ModelRecord, traffic: traffic_pb2.AliasTraffic, available: frozenset[int]) -> Rules:
+    shadow = traffic.shadow
+    return Rules(
+        model.name,
+        traffic.alias,
+        model.aliases[traffic.alias],
+        traffic.revision,
+        tuple((part.version, part.weight) for part in traffic.split.parts if part.weight > 0),
+        traffic.split.sticky_key,
+        available,
+        Mirror(shadow.version, shadow.share, shadow.tolerance, shadow.revision) if shadow.share > 0 else None,
+    )
 
 
 def _state(version: pb.VersionRecord) -> State:

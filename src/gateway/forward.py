@@ -33,6 +33,11 @@ FORWARDED = (
     "SetPolicy",
     "ListAudit",
     "ConfirmRemovals",
+    "SetSplit",
+    "SetShadow",
+    "StartCanary",
+    "StopCanary",
+    "GetTraffic",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 

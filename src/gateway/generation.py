@@ -9,17 +9,20 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from ..errors import DeadlineExceeded, PenstockError, StreamBroken, WorkerDraining, WorkerLost
-from ..rpc.access import Principal
 from ..rpc.call import Call
 from .admission import Admission
 from .balancer import Balancer
 from .directory import Directory
+from .figures import Outcome, outcome_of, outcome_of_abandoned
 from .hopes import MAX_FOR_LOAD, patience
+from .peek import target
 from .question import Pairs
 from .refusals import Key, Refusals
 from .retry import Attempts, costs_budget, may_retry
-from .routing import is_expected, is_on_demand, why_unavailable
+from .routing import RULED, is_expected, is_on_demand, why_unavailable
+from .splitting import Rules
 from .subchannel import Subchannel
+from .traffic import Traffic
 
 _LOOK = 1.0
 """Seconds after which who waits for a worker looks whether there is still one to be expected."""
@@ -29,22 +32,25 @@ class Generation:
     """Serves questions that are answered many times. They do not wait in a lane.
 
     Args:
-        route: which version a caller's request is for, or raises.
+        route: which version a caller's request is for, or raises; told the version that it is pinned to, or 0.
         directory: of versions.
         balancer: has the workers.
         admission: bounds what is in the gateway.
         timeout: seconds for callers who set none.
+        traffic: says which version where the alias has rules, and counts.
     """
 
     def __init__(
         self,
-        route: Callable[[bytes, Principal], Key],
+        route: Callable[[bytes, Call, int], Key],
         directory: Directory,
         balancer: Balancer,
         admission: Admission,
         timeout: float,
+        traffic: Traffic,
     ) -> None:
         self._route = route
+        self._traffic = traffic
         self._directory = directory
         self._balancer = balancer
         self._admission = admission
@@ -53,9 +59,42 @@ class Generation:
         """Requests that wait for a version that is loaded because of them."""
         self._loop = asyncio.get_running_loop()
 
-    async def serve(self, request: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+    async def serve(self, request: bytes, call: Call, pin: int = 0) -> AsyncGenerator[bytes, None]:
         """The answers. It is tried again only until the first one."""
-        key = self._route(request, call.principal)
+        key = self._route(request, call, pin)
+        if key[1] != RULED:
+            answers = self._serve(request, call, key)
+        else:
+            rules, version = self._traffic.chosen(key[0], target(request).alias, call)
+            answers = self._counted(self._serve(request, call, (key[0], version)), rules, version, call)
+        async with aclosing(answers):
+            async for answer in answers:
+                yield answer
+
+    async def _counted(
+        self, answers: AsyncGenerator[bytes, None], rules: Rules, version: int, call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """The same answers; how they ended is counted for the version."""
+        begun, first = self._loop.time(), 0.0
+        outcome = Outcome.FAILED
+        try:
+            async with aclosing(answers):
+                async for answer in answers:
+                    first = first or self._loop.time()
+                    yield answer
+            outcome = Outcome.ANSWERED
+        except PenstockError as error:
+            outcome = outcome_of(error)
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            deadline = min(call.deadline, begun + self._default)
+            gone = outcome_of_abandoned(begun, deadline, self._loop.time())
+            outcome = Outcome.CANCELLED if first else gone
+            raise
+        finally:
+            self._traffic.note(rules, version, outcome, first - begun)
+
+    async def _serve(self, request: bytes, call: Call, key: Key) -> AsyncGenerator[bytes, None]:
         call.facts["model"], call.facts["version"] = key
         lane = self._balancer.lane(key)
         lane.budget.on_request(self._loop.time())

@@ -31,7 +31,7 @@ class ModelHealth:
 
     def _is_served(self, name: str) -> bool:
         route = self._directory.routes[name]
-        version = route.aliases.get(DEFAULT_ALIAS)
+        version = route.means(DEFAULT_ALIAS)
         if version is None:
             return False
         asleep = version in route.on_demand and is_expected(self._directory.routes, name, version)

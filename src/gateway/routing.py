@@ -17,6 +17,10 @@ from ..errors import (
     PenstockError,
     VersionNotFound,
 )
+from .splitting import Rules
+
+RULED = 0
+"""Stands for the version that an alias means where its requests are split or mirrored."""
 
 
 class State(Enum):
@@ -35,17 +39,24 @@ class Route:
     """One model: what its aliases mean, and the state of each version."""
 
     aliases: Mapping[str, int] = field(default_factory=dict)
+    """RULED: that one has rules, which are looked for only then."""
     versions: Mapping[int, State] = field(default_factory=dict)
     single: frozenset[int] = frozenset()
     """Versions that cannot be batched."""
     on_demand: frozenset[int] = frozenset()
     """Versions that are loaded when they are asked for."""
+    rules: Mapping[str, Rules] = field(default_factory=dict)
+    """Of the aliases whose requests are split or mirrored."""
+
+    def means(self, alias: str) -> int | None:
+        """The version that an alias means, whatever its split says; None: there is no such alias."""
+        return self.rules[alias].own if alias in self.rules else self.aliases.get(alias)
 
 
 def resolve(
     routes: Mapping[str, Route], name: str, version: int, alias: str, visible: Callable[[str], bool] = lambda name: True
 ) -> int:
-    """The version that shall answer. Resolved once per request: retries stay on it.
+    """The version that shall answer; RULED: the alias's rules say. Resolved once per request: retries stay on it.
 
     Args:
         routes: by model name.
@@ -63,10 +74,11 @@ def resolve(
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; `penstock status` lists the models"
         raise ModelNotFound(f"there is no model {name!r}{hint}", resource=("model", name), metadata={"model": name})
     if not version:
-        if alias not in route.aliases:
+        found = route.aliases.get(alias)
+        if found is None:
             text = f"model {name!r} has no alias {alias!r}; it has {_listed(route.aliases)}"
             raise AliasNotFound(text, resource=("alias", f"{name}/{alias}"), metadata={"model": name})
-        return route.aliases[alias]
+        return found
     if version not in route.versions:
         text = f"model {name!r} has no version {version}; it has {_listed(route.versions)}"
         raise VersionNotFound(text, resource=("version", f"{name}/{version}"), metadata={"model": name})

@@ -29,19 +29,24 @@ from ..rpc.tracing import traced
 from ..telemetry import TraceConfig, default_random, make_tracer
 from .admission import Admission, AdmissionLimits
 from .balancer import Balancer
+from .comparer import Comparer
 from .directory import Directory
+from .figures import Figures
 from .forward import SERVICE as CONTROL
 from .forward import forwarder
 from .health import ModelHealth
 from .holdback import HoldBack
 from .http import HttpServer, make_app
 from .proxy import Deadlines, Proxy
-from .refusals import Outlook
+from .refusals import Key, Outlook
+from .reporting import Reporter
 from .resolver import Resolver
 from .routing import is_expected, is_on_demand, why_unavailable
 from .rules import authentication
+from .shadows import Shadows
 from .status import StatusServicer
 from .subchannel import Subchannel
+from .traffic import Traffic
 from .use_reporter import UseReporter
 
 PREDICT = predict_pb2.DESCRIPTOR.services_by_name["PredictService"]
@@ -119,7 +124,9 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
 
         services = [PREDICT.full_name, STATUS.full_name]
         health = ModelHealth(directory, balancer, services)
-        proxy = Proxy(directory, balancer, Admission(config.limits), config.deadlines)
+        admission, figures, comparer = Admission(config.limits), Figures(), Comparer()
+        traffic = _traffic(directory, balancer, admission, figures, comparer)
+        proxy = Proxy(directory, balancer, admission, config.deadlines, traffic)
         gates: list[Gate] = [authentication(directory)] if config.auth == "keys" else []
         server = build(
             CallInterceptor(gates, _concerns(config, stack)),
@@ -137,6 +144,8 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         background(stack, resolver.run(), log)
         background(stack, _follow(balancer, health), log)
         background(stack, uses.run(), log)
+        background(stack, Reporter(registries, figures, config.api_key).run(), log)
+        background(stack, comparer.run(), log)
         health.refresh()
         await server.start()
         settle()
@@ -150,6 +159,18 @@ async def serve(config: GatewayConfig, stop: Stop) -> int:
         await unless_forced(stop, server.stop(config.grace), config.grace + 1)
         await server.stop(0)
     return 0
+
+
+def _traffic(
+    directory: Directory, balancer: Balancer, admission: Admission, figures: Figures, comparer: Comparer
+) -> Traffic:
+    """What becomes of requests whose alias has a split, a shadow or a canary."""
+
+    def is_single(key: Key) -> bool:
+        return key[1] in directory.routes[key[0]].single
+
+    shadows = Shadows(balancer.lane, figures, comparer, is_single, admission.is_busy)
+    return Traffic(directory.routes, figures, shadows, asyncio.get_running_loop().time)
 
 
 def _concerns(config: GatewayConfig, stack: AsyncExitStack) -> list[Concern]:

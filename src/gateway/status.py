@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from penstock.v1 import model_pb2, registry_pb2
+from penstock.v1 import model_pb2, registry_pb2, traffic_pb2
 from penstock.v1 import model_status_pb2 as pb
 
 from ..errors import InvalidArgument, RegistryUnavailable, VersionNotFound, Violation
@@ -112,11 +112,13 @@ class StatusServicer:
         ):
             return asked.name, max(routes[asked.name].versions, default=0)
         seen = call.principal
-        return asked.name, resolve(routes, asked.name, asked.version, asked.alias, lambda n: seen.may("status", n))
+        version = resolve(routes, asked.name, asked.version, asked.alias, lambda n: seen.may("status", n))
+        return asked.name, version or routes[asked.name].rules[asked.alias].own
 
     def _status(self, model: registry_pb2.ModelRecord) -> pb.ModelStatus:
         versions = [self._version(model, record) for record in reversed(model.versions)]
-        return pb.ModelStatus(name=model.name, versions=versions, aliases=model.aliases)
+        traffic = map(_traffic, model.settings.traffic)
+        return pb.ModelStatus(name=model.name, versions=versions, aliases=model.aliases, traffic=traffic)
 
     def _version(self, model: registry_pb2.ModelRecord, record: registry_pb2.VersionRecord) -> pb.VersionStatus:
         number = record.manifest.version
@@ -138,16 +140,32 @@ class StatusServicer:
         return status
 
     def _instance(self, key: tuple[str, int], worker: registry_pb2.WorkerRecord) -> pb.InstanceStatus:
-        return pb.InstanceStatus(
-            worker_id=worker.worker_id,
-            device=worker.device,
-            state=worker.state,
-            stage=worker.stage,
-            progress=worker.progress,
-            epoch=worker.epoch,
-            pid=worker.pid,
-            carrier=self._carrier(key, worker.worker_id),
-            padded_share=worker.report.padded_share,
-            optimized=worker.optimized if worker.HasField("optimized") else None,
-            held_back=worker.worker_id in self._directory.held,
-        )
+        status = _instance(worker, self._carrier(key, worker.worker_id))
+        status.held_back = worker.worker_id in self._directory.held
+        return status
+
+
+def _traffic(traffic: traffic_pb2.AliasTraffic) -> traffic_pb2.AliasTraffic:
+    """For everybody who may see the model: not who did what, which the admins' GetTraffic has."""
+    shown = traffic_pb2.AliasTraffic()
+    shown.CopyFrom(traffic)
+    shown.ClearField("changes")
+    shown.evidence.ClearField("reports")
+    if shown.HasField("canary"):
+        shown.canary.ClearField("principal")
+    return shown
+
+
+def _instance(worker: registry_pb2.WorkerRecord, carrier: str) -> pb.InstanceStatus:
+    return pb.InstanceStatus(
+        worker_id=worker.worker_id,
+        device=worker.device,
+        state=worker.state,
+        stage=worker.stage,
+        progress=worker.progress,
+        epoch=worker.epoch,
+        pid=worker.pid,
+        carrier=carrier,
+        padded_share=worker.report.padded_share,
+        optimized=worker.optimized if worker.HasField("optimized") else None,
+    )

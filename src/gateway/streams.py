@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from google.protobuf.message import DecodeError
 
 from ..errors import DeadlineExceeded, MalformedRequest, PenstockError
-from ..rpc.access import Principal
 from ..rpc.call import Call
 from ..rpc.errors import as_penstock_error, to_status
 from .envelopes import Answer, Envelope, no_envelope, sealed, seconds
@@ -25,7 +24,8 @@ COALESCE_KEY = "x-penstock-coalesce"
 _MESSAGE_BYTES = 256 * 1024
 """Answers that travel together take so much at most, unless one alone does."""
 
-Submit = Callable[[Question, Principal], object]
+Submit = Callable[[Question, Call, int, Envelope], object]
+"""Told the question, the stream, the version that it is pinned to (0: none), and what the question came in."""
 
 
 class PredictStreams:
@@ -42,9 +42,11 @@ class PredictStreams:
         self._leave = leave
         self._timeout = timeout
 
-    async def serve(self, requests: AsyncIterator[bytes], call: Call, priority: int = 0) -> AsyncGenerator[bytes, None]:
+    async def serve(
+        self, requests: AsyncIterator[bytes], call: Call, priority: int = 0, pin: int = 0
+    ) -> AsyncGenerator[bytes, None]:
         """The answers to a stream's questions. Leaving it cancels what is in flight."""
-        stream = _Stream(call, priority, self._submit, self._leave, self._timeout)
+        stream = _Stream(call, priority, pin, self._submit, self._leave, self._timeout)
         reader = asyncio.create_task(stream.read(requests))
         reader.add_done_callback(stream.ended)
         try:
@@ -61,9 +63,12 @@ class PredictStreams:
 class _Stream:
     """The questions of one stream."""
 
-    def __init__(self, call: Call, priority: int, submit: Submit, leave: Callable[[int], None], timeout: float) -> None:
+    def __init__(
+        self, call: Call, priority: int, pin: int, submit: Submit, leave: Callable[[int], None], timeout: float
+    ) -> None:
         self.coalesces = call.text(COALESCE_KEY) == "on"
         self._call = call
+        self._pin = pin
         self._submit = submit
         self._leave = leave
         self._timeout = timeout
@@ -118,7 +123,7 @@ class _Stream:
         asked.name, asked.stream, asked.timer = envelope.request_id, self, None
         self._asked.add(asked)
         try:
-            self._submit(asked, call.principal)
+            self._submit(asked, call, self._pin, envelope)
         except Exception as error:
             self._asked.discard(asked)
             self._put(asked.name, as_penstock_error(error, request_id, call.method))

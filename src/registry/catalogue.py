@@ -11,6 +11,7 @@ from .budget import Budget, Key
 from .demand import Use
 from .differences import differences
 from .fleet import Fleet
+from .ledger import Ledger
 from .lifecycle import version_state
 from .loads import Loads
 from .names import known_model, known_version, name_violations, refuse
@@ -54,12 +55,22 @@ class Catalogue:
         self._models = {model.name: model for model in models}
         self._loads = Loads(self._models, fleet, budget, keep_warm_s, wall, monotonic)
         self._loads.settle()
+        self.ledger = Ledger(self._models.values())
+        """What was counted of their traffic."""
         for name in self._models:
             self._put(name)
 
     def known(self, name: str) -> Model:
         """A model. Raises ModelNotFound."""
         return known_model(self._models, name)
+
+    def find(self, name: str) -> Model | None:
+        """A model, if there is one of that name."""
+        return self._models.get(name)
+
+    def models(self) -> list[Model]:
+        """All there are."""
+        return list(self._models.values())
 
     def view(self, name: str) -> ModelView:
         """A model as it is now. Raises ModelNotFound."""
@@ -173,6 +184,10 @@ class Catalogue:
         if learned != version:
             await self._apply(model, rules.Decision(rules.with_version(model, learned)))
 
+    async def settle(self, decision: rules.Decision) -> ModelView:
+        """Make a model that is known what a rule has made of it."""
+        return await self._apply(self.known(decision.model.name), decision)
+
     def show_due(self, now: float) -> None:
         """Tell what time alone has changed; `now` in unix seconds."""
         self._put_all({name for name, due in self._due.items() if due <= now} | self._loads.settle())
@@ -232,4 +247,4 @@ class Catalogue:
                 number in on_demand,
             )
 
-        return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, model.settings)
+        return ModelView(model.name, tuple(map(view, model.versions)), model.aliases, self.ledger.shown(model))

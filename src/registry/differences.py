@@ -19,6 +19,7 @@ def differences(before: Model | None, after: Model) -> str:
         *_aliases(before.aliases if before else {}, after.aliases),
         *(part for version in after.versions for part in _version(known.get(version.number), version)),
         *(_values("", before.settings, after.settings) if before else ()),
+        *(_traffic(before, after) if before else ()),
     ]
     return "; ".join(parts)[:MAX_TEXT]
 
@@ -38,9 +39,16 @@ def _version(before: Version | None, after: Version) -> Iterator[str]:
         yield from _values(f"version {after.number} {name}", getattr(before, name), getattr(after, name))
 
 
+def _traffic(before: Model, after: Model) -> Iterator[str]:
+    known = {traffic.alias: traffic.revision for traffic in before.settings.traffic}
+    for traffic in after.settings.traffic:
+        new = (change for change in traffic.changes if change.revision > known.get(traffic.alias, 0))
+        yield from (f"{traffic.alias}: {change.change}" for change in new)
+
+
 def _values(name: str, before: Any, after: Any) -> Iterator[str]:
     """Of a record each field that differs, however deep."""
-    if before == after:
+    if before == after or name == "traffic":
         return
     if is_dataclass(before) and type(before) is type(after):
         for field in fields(before):

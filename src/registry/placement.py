@@ -14,6 +14,7 @@ from .rules import with_version
 from .serving_policy import chosen, idle_s, with_serving
 from .serving_policy import instances as instances_of
 from .state import Model, Placement, Version
+from .traffic_changes import held, left, users
 
 KEEP_WARM_S = 300.0
 """For how long a version stays loaded after the last alias has left it, so that a rollback needs no load."""
@@ -66,7 +67,8 @@ def undeploy(model: Model, number: int) -> Model:
     Raises:
         InvalidArgument: not a version.
         VersionNotFound: there is no such version.
-        FailedPrecondition: an alias means that one version; undeploying the whole model is never refused.
+        FailedPrecondition: an alias means that one version, or an alias's traffic goes to it; undeploying the whole
+            model is never refused.
     """
     if number == 0:
         return _all(model, lambda version: replace(version, placement=Placement.UNDEPLOYED))
@@ -75,6 +77,10 @@ def undeploy(model: Model, number: int) -> Model:
     if aliases:
         subject = f"{model.name}:{number}"
         text = f"the alias {aliases[0]!r} means {subject}; make it mean another version, or undeploy the whole model"
+        raise FailedPrecondition(text, precondition=subject, metadata={"model": model.name, "version": str(number)})
+    if split := users(model, number):
+        subject = f"{model.name}:{number}"
+        text = f"the traffic of the alias {split[0]!r} goes to {subject}; end its split, shadow or canary first"
         raise FailedPrecondition(text, precondition=subject, metadata={"model": model.name, "version": str(number)})
     return with_version(model, replace(version, placement=Placement.UNDEPLOYED))
 
@@ -95,15 +101,24 @@ def wishes(
         ages: of the versions that are awake, should the model be lazy: see `Demand.ages`.
     """
     lazy = model.settings.serving.lazy
-    if lazy and not ages and all(version.placement is not Placement.PINNED for version in model.versions):
+    if (
+        lazy
+        and not ages
+        and not held(model)
+        and all(version.placement is not Placement.PINNED for version in model.versions)
+    ):
         return {}  # quickly: there may be a thousand that sleep
-    left = {change.previous: change.time for change in model.changes}
-    by_rule = {number: Wish(Rank.SPARE, age=now - left[number]) for number in _warm_until(model, now, keep_warm_s)}
+    since = {change.previous: change.time for change in model.changes}
+    for number, time in left(model):
+        since[number] = max(time, since.get(number, 0.0))
+    by_rule = {number: Wish(Rank.SPARE, age=now - since[number]) for number in _warm_until(model, now, keep_warm_s)}
     by_rule |= {number: Wish(Rank.CHOSEN) for number in chosen(model)}
     by_rule |= {number: Wish(Rank.ALIASED) for number in model.aliases.values()}
     if lazy:
         idle = idle_s(model)
         by_rule = {n: Wish(Rank.SPARE, age=age) for n, age in ages.items() if n in by_rule and age < idle}
+    # A version that sleeps would get no requests of a split, and not wake.
+    by_rule |= {number: Wish(Rank.ALIASED) for number in held(model)}
     yields = model.settings.serving.resource_preserving
     found = {}
     for order, version in enumerate(reversed(model.versions)):
@@ -119,7 +134,7 @@ def on_demand(model: Model) -> set[int]:
     if not model.settings.serving.lazy:
         return set()
     automatic = {version.number for version in model.versions if version.placement is Placement.AUTO}
-    return automatic & _named(model)
+    return automatic & _named(model) - held(model)
 
 
 def memory_of(model: Model | None, number: int, reported: Mapping[Key, int], least: int = 0) -> int:
@@ -154,7 +169,7 @@ def only_warm(model: Model, now: float, keep_warm_s: float = KEEP_WARM_S) -> dic
     """The versions that are loaded only because an alias meant them until lately, and until when they are."""
     if model.settings.serving.lazy:
         return {}
-    named, ends = _named(model), _warm_until(model, now, keep_warm_s)
+    named, ends = _named(model) | held(model), _warm_until(model, now, keep_warm_s)
     automatic = {version.number for version in model.versions if version.placement is Placement.AUTO}
     return {number: end for number, end in ends.items() if number in automatic and number not in named}
 
@@ -176,8 +191,10 @@ def next_change(
 
 
 def _warm_until(model: Model, now: float, keep_warm_s: float) -> dict[int, float]:
-    """The versions that an alias has left not long ago, and until when each stays."""
+    """The versions that an alias, or its traffic, has left not long ago, and until when each stays."""
     own = model.settings.serving.keep_warm_s
     keep_warm_s = keep_warm_s if own is None else own
     ends = {change.previous: change.time + keep_warm_s for change in model.changes if change.previous}
+    for number, time in left(model):
+        ends[number] = max(time + keep_warm_s, ends.get(number, 0.0))
     return {number: end for number, end in ends.items() if end > now}

@@ -28,6 +28,7 @@ from .state import (
     VersionView,
     Worker,
 )
+from .traffic_records import traffic_from_message, traffic_to_message
 
 _STATES = {int(state) for state in State}
 _OPTIMIZATIONS = {int(optimization) for optimization in Optimization}
@@ -149,12 +150,15 @@ def model_to_message(model: ModelView) -> pb.ModelRecord:
 
 def settings_to_message(settings: Settings) -> pb.ModelSettings:
     """As they go on the wire, and into the store."""
-    return pb.ModelSettings(serving=serving_to_message(settings.serving))
+    return pb.ModelSettings(
+        serving=serving_to_message(settings.serving), traffic=map(traffic_to_message, settings.traffic)
+    )
 
 
 def settings_from_message(message: pb.ModelSettings) -> Settings:
     """As they are used inside."""
-    return Settings(serving=serving_from_message(message.serving))
+    traffic = tuple(map(traffic_from_message, message.traffic))
+    return Settings(serving_from_message(message.serving), traffic)
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:

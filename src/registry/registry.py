@@ -34,6 +34,7 @@ from .state import (
     Worker,
 )
 from .store import Store, Stored
+from .traffic_control import Traffic
 from .turns import Turns
 from .watch import Hub
 
@@ -79,6 +80,7 @@ class Registry:
         self.fleet.restore(stored.workers, self._ticked)
         clocks = wall, monotonic
         self._catalogue = Catalogue(store, self.hub, self.fleet, keep_warm_s, budget, *clocks, stored.models)
+        self.traffic = Traffic(self._catalogue, self._turns, wall, monotonic)
 
     # Models; see Catalogue
 
@@ -208,6 +210,7 @@ class Registry:
         self._ticked = now
         await self._turns.take(self._shown(self.fleet.expire(now)))
         self._catalogue.show_due(self._wall())
+        await self.traffic.tick()
 
     async def _shown(self, change: Coroutine[Any, Any, Sequence[Worker]]) -> Sequence[Worker]:
         """Change workers, and tell what their models have become without awaiting: followers hear of both together."""

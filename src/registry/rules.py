@@ -9,6 +9,7 @@ from ..errors import AliasNotFound, Conflict, FailedPrecondition, VersionExists,
 from ..optimization import Optimization
 from .names import MAX_VERSION, known_version, name_violations, refuse
 from .state import STABLE, AliasChange, Draft, Manifest, Model, Placement, Settings, Version
+from .traffic_changes import alias_moved
 
 MAX_CHANGES = 1000
 """How many changes of its aliases a model remembers; the last change of each alias besides."""
@@ -181,7 +182,7 @@ def _moved(decision: Decision, alias: str, number: int, now: float, principal: s
     if number:
         aliases[alias] = number
     changed = replace(model, aliases=aliases, changes=remembered((*model.changes, change)))
-    return Decision(changed, (*decision.changes, change))
+    return Decision(alias_moved(changed, alias, now, principal), (*decision.changes, change))
 
 
 def _no_alias(model: Model, alias: str) -> AliasNotFound:

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 
-from penstock.v1 import model_pb2
+from penstock.v1 import model_pb2, traffic_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import InvalidArgument, Violation
 from ..rpc.call import Call
 from ..rpc.messages import signature_from_message
 from ..signature import Signature
-from . import records
+from . import records, traffic_records
 from .artifacts import Artifacts
 from .audit import principal_of as _principal
 from .demand import Use
@@ -126,6 +126,51 @@ class RegistryServicer:
         log.warning("%s confirmed that what is not listed is gone", _principal(call))
         return pb.ConfirmRemovalsResponse(revision=hub.revision)
 
+    async def set_split(self, request: traffic_pb2.SetSplitRequest, call: Call) -> traffic_pb2.SetSplitResponse:
+        """Share an alias's requests out."""
+        split = traffic_records.split_from_message(request.split) if request.HasField("split") else None
+        traffic = await self._registry.traffic.set_split(
+            request.name, request.alias, split, _expected(request), _principal(call)
+        )
+        return traffic_pb2.SetSplitResponse(traffic=traffic_records.traffic_to_message(traffic))
+
+    async def set_shadow(self, request: traffic_pb2.SetShadowRequest, call: Call) -> traffic_pb2.SetShadowResponse:
+        """Mirror a share of an alias's requests."""
+        shadow = traffic_records.shadow_from_message(request.shadow) if request.HasField("shadow") else None
+        traffic = await self._registry.traffic.set_shadow(
+            request.name, request.alias, shadow, _expected(request), _principal(call)
+        )
+        return traffic_pb2.SetShadowResponse(traffic=traffic_records.traffic_to_message(traffic))
+
+    async def start_canary(
+        self, request: traffic_pb2.StartCanaryRequest, call: Call
+    ) -> traffic_pb2.StartCanaryResponse:
+        """Give a version its first share."""
+        policy = traffic_records.policy_from_message(request.policy)
+        asked = request.name, request.alias, request.version, policy, request.sticky_key
+        traffic = await self._registry.traffic.start_canary(*asked, _expected(request), _principal(call))
+        return traffic_pb2.StartCanaryResponse(traffic=traffic_records.traffic_to_message(traffic))
+
+    async def stop_canary(self, request: traffic_pb2.StopCanaryRequest, call: Call) -> traffic_pb2.StopCanaryResponse:
+        """End a canary before its time."""
+        traffic = await self._registry.traffic.stop_canary(
+            request.name, request.alias, request.promote, _principal(call)
+        )
+        return traffic_pb2.StopCanaryResponse(traffic=traffic_records.traffic_to_message(traffic))
+
+    async def get_traffic(self, request: traffic_pb2.GetTrafficRequest, call: Call) -> traffic_pb2.GetTrafficResponse:
+        """Splits, shadows and canaries as they are."""
+        found = self._registry.traffic.of(request.name, request.alias)
+        return traffic_pb2.GetTrafficResponse(traffic=map(traffic_records.traffic_to_message, found))
+
+    async def report_traffic(
+        self, request: traffic_pb2.ReportTrafficRequest, call: Call
+    ) -> traffic_pb2.ReportTrafficResponse:
+        """Count what a gateway has counted."""
+        reports = map(traffic_records.report_from_message, request.reports)
+        self._registry.traffic.report(request.gateway[:64], request.sequence, reports)
+        return traffic_pb2.ReportTrafficResponse()
+
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         """The whole state, then every change, until the caller goes or the registry drains."""
         with self._registry.hub.watch() as watcher:
@@ -174,6 +219,12 @@ class RegistryServicer:
         ttl = Duration()
         ttl.FromMilliseconds(round(self._registry.fleet.ttl_s * 1000))
         return ttl
+
+
+def _expected(
+    request: traffic_pb2.SetSplitRequest | traffic_pb2.SetShadowRequest | traffic_pb2.StartCanaryRequest,
+) -> int | None:
+    return request.expected_revision if request.HasField("expected_revision") else None
 
 
 def _signature(message: model_pb2.Signature) -> Signature:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from ..optimization import Optimization, Optimized
 from ..servable import Padding
 from ..signature import Signature
+from .traffic import AliasTraffic
 
 STABLE = "stable"
 """The alias that is meant when a request says nothing; every model has it."""
@@ -171,6 +172,8 @@ class Settings:
     """How a model is served, apart from what each of its versions says."""
 
     serving: ServingPolicy = ServingPolicy()
+    traffic: tuple[AliasTraffic, ...] = ()
+    """By alias; only those that have or had a split, a shadow or a canary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from penstock.v1 import model_pb2 as penstock_dot_v1_dot_model__pb2
+from penstock.v1 import traffic_pb2 as penstock_dot_v1_dot_traffic__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/v1/model_status.proto\x12\x0bpenstock.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17penstock/v1/model.proto\"\x86\x02\n\x0eInstanceStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x0b\n\x03pid\x18\x07 \x01(\x03\x12\x0f\n\x07\x63\x61rrier\x18\x08 \x01(\t\x12\x14\n\x0cpadded_share\x18\t \x01(\x01\x12\x32\n\toptimized\x18\x10 \x01(\x0b\x32\x1f.penstock.v1.OptimizationResult\x12\x11\n\theld_back\x18\x14 \x01(\x08\"\x9d\x02\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12.\n\tinstances\x18\x05 \x03(\x0b\x32\x1b.penstock.v1.InstanceStatus\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x13\n\x0bload_failed\x18\x07 \x01(\x08\x12\x19\n\x11\x64\x65sired_instances\x18\x08 \x01(\x05\x12.\n\nwarm_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeployment\x18\x0b \x01(\x03\"\xb1\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.penstock.v1.VersionStatus\x12\x36\n\x07\x61liases\x18\x03 \x03(\x0b\x32%.penstock.v1.ModelStatus.AliasesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"C\n\x15GetModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"A\n\x16GetModelStatusResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.penstock.v1.ModelStatus\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x17GetModelMetadataRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"\x9a\x01\n\x18GetModelMetadataResponse\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.penstock.v1.Signature\x12\'\n\x08manifest\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Manifest\"E\n\x17WatchModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"U\n\x18WatchModelStatusResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x0f\n\x07removed\x18\x02 \x03(\t2\x82\x03\n\x12ModelStatusService\x12Y\n\x0eGetModelStatus\x12\".penstock.v1.GetModelStatusRequest\x1a#.penstock.v1.GetModelStatusResponse\x12M\n\nListModels\x12\x1e.penstock.v1.ListModelsRequest\x1a\x1f.penstock.v1.ListModelsResponse\x12_\n\x10GetModelMetadata\x12$.penstock.v1.GetModelMetadataRequest\x1a%.penstock.v1.GetModelMetadataResponse\x12\x61\n\x10WatchModelStatus\x12$.penstock.v1.WatchModelStatusRequest\x1a%.penstock.v1.WatchModelStatusResponse0\x01\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/v1/model_status.proto\x12\x0bpenstock.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17penstock/v1/model.proto\x1a\x19penstock/v1/traffic.proto\"\x86\x02\n\x0eInstanceStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x0b\n\x03pid\x18\x07 \x01(\x03\x12\x0f\n\x07\x63\x61rrier\x18\x08 \x01(\t\x12\x14\n\x0cpadded_share\x18\t \x01(\x01\x12\x32\n\toptimized\x18\x10 \x01(\x0b\x32\x1f.penstock.v1.OptimizationResult\x12\x11\n\theld_back\x18\x14 \x01(\x08\"\x9d\x02\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12.\n\tinstances\x18\x05 \x03(\x0b\x32\x1b.penstock.v1.InstanceStatus\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x13\n\x0bload_failed\x18\x07 \x01(\x08\x12\x19\n\x11\x64\x65sired_instances\x18\x08 \x01(\x05\x12.\n\nwarm_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeployment\x18\x0b \x01(\x03\"\xdd\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.penstock.v1.VersionStatus\x12\x36\n\x07\x61liases\x18\x03 \x03(\x0b\x32%.penstock.v1.ModelStatus.AliasesEntry\x12*\n\x07traffic\x18\x14 \x03(\x0b\x32\x19.penstock.v1.AliasTraffic\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"C\n\x15GetModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"A\n\x16GetModelStatusResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.penstock.v1.ModelStatus\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x17GetModelMetadataRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"\x9a\x01\n\x18GetModelMetadataResponse\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.penstock.v1.Signature\x12\'\n\x08manifest\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Manifest\"E\n\x17WatchModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"U\n\x18WatchModelStatusResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x0f\n\x07removed\x18\x02 \x03(\t2\x82\x03\n\x12ModelStatusService\x12Y\n\x0eGetModelStatus\x12\".penstock.v1.GetModelStatusRequest\x1a#.penstock.v1.GetModelStatusResponse\x12M\n\nListModels\x12\x1e.penstock.v1.ListModelsRequest\x1a\x1f.penstock.v1.ListModelsResponse\x12_\n\x10GetModelMetadata\x12$.penstock.v1.GetModelMetadataRequest\x1a%.penstock.v1.GetModelMetadataResponse\x12\x61\n\x10WatchModelStatus\x12$.penstock.v1.WatchModelStatusRequest\x1a%.penstock.v1.WatchModelStatusResponse0\x01\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,30 +37,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.penstock.v1P\001Z#penstock.dev/penstock/v1;penstockv1'
   _globals['_MODELSTATUS_ALIASESENTRY']._loaded_options = None
   _globals['_MODELSTATUS_ALIASESENTRY']._serialized_options = b'8\001'
-  _globals['_INSTANCESTATUS']._serialized_start=106
-  _globals['_INSTANCESTATUS']._serialized_end=368
-  _globals['_VERSIONSTATUS']._serialized_start=371
-  _globals['_VERSIONSTATUS']._serialized_end=656
-  _globals['_MODELSTATUS']._serialized_start=659
-  _globals['_MODELSTATUS']._serialized_end=836
-  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=790
-  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=836
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=838
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=905
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=907
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=972
-  _globals['_LISTMODELSREQUEST']._serialized_start=974
-  _globals['_LISTMODELSREQUEST']._serialized_end=1032
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1034
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1121
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1123
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1192
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1195
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1349
-  _globals['_WATCHMODELSTATUSREQUEST']._serialized_start=1351
-  _globals['_WATCHMODELSTATUSREQUEST']._serialized_end=1420
-  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_start=1422
-  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_end=1507
-  _globals['_MODELSTATUSSERVICE']._serialized_start=1510
-  _globals['_MODELSTATUSSERVICE']._serialized_end=1896
+  _globals['_INSTANCESTATUS']._serialized_start=133
+  _globals['_INSTANCESTATUS']._serialized_end=395
+  _globals['_VERSIONSTATUS']._serialized_start=398
+  _globals['_VERSIONSTATUS']._serialized_end=683
+  _globals['_MODELSTATUS']._serialized_start=686
+  _globals['_MODELSTATUS']._serialized_end=907
+  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=861
+  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=907
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=909
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=976
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=978
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1043
+  _globals['_LISTMODELSREQUEST']._serialized_start=1045
+  _globals['_LISTMODELSREQUEST']._serialized_end=1103
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1105
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1192
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1194
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1263
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1266
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1420
+  _globals['_WATCHMODELSTATUSREQUEST']._serialized_start=1422
+  _globals['_WATCHMODELSTATUSREQUEST']._serialized_end=1491
+  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_start=1493
+  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_end=1578
+  _globals['_MODELSTATUSSERVICE']._serialized_start=1581
+  _globals['_MODELSTATUSSERVICE']._serialized_end=1967
 # @@protoc_insertion_point(module_scope)

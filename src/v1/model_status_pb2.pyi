@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from penstock.v1 import model_pb2 as _model_pb2
+from penstock.v1 import traffic_pb2 as _traffic_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -179,6 +180,7 @@ class ModelStatus(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     @_builtins.property
@@ -189,16 +191,21 @@ class ModelStatus(_message.Message):
     def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """What each alias means."""
 
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[_traffic_pb2.AliasTraffic]:
+        """By alias: splits, shadows, canaries, and what was counted; without who did what."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         versions: _abc.Iterable[Global___VersionStatus] | None = ...,
         aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        traffic: _abc.Iterable[_traffic_pb2.AliasTraffic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "name", b"name", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "name", b"name", "traffic", b"traffic", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -164,8 +164,13 @@ class PredictStreamRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    SPLIT_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, unique among the requests in flight on the stream. The answer repeats it."""
+    split_key: _builtins.str
+    """Where the alias's requests are split: this question's key, instead of the stream's `x-penstock-split-key`. Empty: see
+    TrafficSplit.
+    """
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Time allowed for this request, counted from when the gateway reads it. Unset: until the stream's own deadline."""
@@ -187,10 +192,11 @@ class PredictStreamRequest(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         request: Global___PredictRequest | None = ...,
         more: _abc.Iterable[Global___PredictStreamRequest] | None = ...,
+        split_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "request", b"request", "request_id", b"request_id", "split_key", b"split_key", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

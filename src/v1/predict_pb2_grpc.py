@@ -28,7 +28,7 @@ if _version_not_supported:
 class PredictServiceStub:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
     callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
-    `x-penstock-priority: high | normal | low`.
+    `x-penstock-priority: high | normal | low`, `x-penstock-version: 3` (instead of an alias), `x-penstock-split-key`.
     """
 
     def __init__(self, channel):
@@ -57,7 +57,7 @@ class PredictServiceStub:
 class PredictServiceServicer:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
     callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
-    `x-penstock-priority: high | normal | low`.
+    `x-penstock-priority: high | normal | low`, `x-penstock-version: 3` (instead of an alias), `x-penstock-split-key`.
     """
 
     def Predict(self, request, context):
@@ -111,7 +111,7 @@ def add_PredictServiceServicer_to_server(servicer, server):
 class PredictService:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
     callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
-    `x-penstock-priority: high | normal | low`.
+    `x-penstock-priority: high | normal | low`, `x-penstock-version: 3` (instead of an alias), `x-penstock-split-key`.
     """
 
     @staticmethod

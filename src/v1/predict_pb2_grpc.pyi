@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class PredictServiceStub:
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
     callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
-    `x-penstock-priority: high | normal | low`.
+    `x-penstock-priority: high | normal | low`, `x-penstock-version: 3` (instead of an alias), `x-penstock-split-key`.
     """
 
     @_typing.overload
@@ -49,7 +49,7 @@ class PredictServiceStub:
 class PredictServiceAsyncStub(PredictServiceStub):
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
     callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
-    `x-penstock-priority: high | normal | low`.
+    `x-penstock-priority: high | normal | low`, `x-penstock-version: 3` (instead of an alias), `x-penstock-split-key`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -65,7 +65,7 @@ class PredictServiceAsyncStub(PredictServiceStub):
 class PredictServiceServicer(metaclass=_abc_1.ABCMeta):
     """Asks models. The deadline is gRPC's own; a request that cannot be answered in time is dropped, not run. Metadata that
     callers may send: `authorization: Bearer KEY`, `x-request-id`, `traceparent`, `x-penstock-timings: on`,
-    `x-penstock-priority: high | normal | low`.
+    `x-penstock-priority: high | normal | low`, `x-penstock-version: 3` (instead of an alias), `x-penstock-split-key`.
     """
 
     @_abc_1.abstractmethod

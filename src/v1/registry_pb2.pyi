@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from penstock.v1 import model_pb2 as _model_pb2
+from penstock.v1 import traffic_pb2 as _traffic_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -170,18 +171,24 @@ class ModelSettings(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVING_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def serving(self) -> Global___ServingPolicy:
         """Which versions are loaded, how often, where and for how long."""
+
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[_traffic_pb2.AliasTraffic]:
+        """By alias: splits, shadows, canaries."""
 
     def __init__(
         self,
         *,
         serving: Global___ServingPolicy | None = ...,
+        traffic: _abc.Iterable[_traffic_pb2.AliasTraffic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from penstock.v1 import registry_pb2 as penstock_dot_v1_dot_registry__pb2
+from penstock.v1 import traffic_pb2 as penstock_dot_v1_dot_traffic__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -110,6 +111,36 @@ class RegistryServiceStub:
                 '/penstock.v1.RegistryService/ConfirmRemovals',
                 request_serializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.FromString,
+                _registered_method=True)
+        self.SetSplit = channel.unary_unary(
+                '/penstock.v1.RegistryService/SetSplit',
+                request_serializer=penstock_dot_v1_dot_traffic__pb2.SetSplitRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_traffic__pb2.SetSplitResponse.FromString,
+                _registered_method=True)
+        self.SetShadow = channel.unary_unary(
+                '/penstock.v1.RegistryService/SetShadow',
+                request_serializer=penstock_dot_v1_dot_traffic__pb2.SetShadowRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_traffic__pb2.SetShadowResponse.FromString,
+                _registered_method=True)
+        self.StartCanary = channel.unary_unary(
+                '/penstock.v1.RegistryService/StartCanary',
+                request_serializer=penstock_dot_v1_dot_traffic__pb2.StartCanaryRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_traffic__pb2.StartCanaryResponse.FromString,
+                _registered_method=True)
+        self.StopCanary = channel.unary_unary(
+                '/penstock.v1.RegistryService/StopCanary',
+                request_serializer=penstock_dot_v1_dot_traffic__pb2.StopCanaryRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_traffic__pb2.StopCanaryResponse.FromString,
+                _registered_method=True)
+        self.GetTraffic = channel.unary_unary(
+                '/penstock.v1.RegistryService/GetTraffic',
+                request_serializer=penstock_dot_v1_dot_traffic__pb2.GetTrafficRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_traffic__pb2.GetTrafficResponse.FromString,
+                _registered_method=True)
+        self.ReportTraffic = channel.unary_unary(
+                '/penstock.v1.RegistryService/ReportTraffic',
+                request_serializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/penstock.v1.RegistryService/Watch',
@@ -259,6 +290,48 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetSplit(self, request, context):
+        """Shares an alias's requests out over versions, or ends that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetShadow(self, request, context):
+        """Has a share of an alias's requests answered by another version as well, and the answers compared; or ends that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartCanary(self, request, context):
+        """Gives a version more of an alias's requests step by step, and takes it back by itself if it does harm.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopCanary(self, request, context):
+        """Ends a canary before its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTraffic(self, request, context):
+        """Splits, shadows and canaries of a model, what was counted, and who changed what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportTraffic(self, request, context):
+        """For gateways: what they counted of aliases that have a split, a shadow or a canary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """For everyone who follows: the whole state, then every change.
         """
@@ -385,6 +458,36 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ConfirmRemovals,
                     request_deserializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.SerializeToString,
+            ),
+            'SetSplit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSplit,
+                    request_deserializer=penstock_dot_v1_dot_traffic__pb2.SetSplitRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_traffic__pb2.SetSplitResponse.SerializeToString,
+            ),
+            'SetShadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShadow,
+                    request_deserializer=penstock_dot_v1_dot_traffic__pb2.SetShadowRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_traffic__pb2.SetShadowResponse.SerializeToString,
+            ),
+            'StartCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartCanary,
+                    request_deserializer=penstock_dot_v1_dot_traffic__pb2.StartCanaryRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_traffic__pb2.StartCanaryResponse.SerializeToString,
+            ),
+            'StopCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopCanary,
+                    request_deserializer=penstock_dot_v1_dot_traffic__pb2.StopCanaryRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_traffic__pb2.StopCanaryResponse.SerializeToString,
+            ),
+            'GetTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraffic,
+                    request_deserializer=penstock_dot_v1_dot_traffic__pb2.GetTrafficRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_traffic__pb2.GetTrafficResponse.SerializeToString,
+            ),
+            'ReportTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportTraffic,
+                    request_deserializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -829,6 +932,168 @@ class RegistryService:
             '/penstock.v1.RegistryService/ConfirmRemovals',
             penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsRequest.SerializeToString,
             penstock_dot_v1_dot_registry__pb2.ConfirmRemovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSplit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/SetSplit',
+            penstock_dot_v1_dot_traffic__pb2.SetSplitRequest.SerializeToString,
+            penstock_dot_v1_dot_traffic__pb2.SetSplitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/SetShadow',
+            penstock_dot_v1_dot_traffic__pb2.SetShadowRequest.SerializeToString,
+            penstock_dot_v1_dot_traffic__pb2.SetShadowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/StartCanary',
+            penstock_dot_v1_dot_traffic__pb2.StartCanaryRequest.SerializeToString,
+            penstock_dot_v1_dot_traffic__pb2.StartCanaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/StopCanary',
+            penstock_dot_v1_dot_traffic__pb2.StopCanaryRequest.SerializeToString,
+            penstock_dot_v1_dot_traffic__pb2.StopCanaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/GetTraffic',
+            penstock_dot_v1_dot_traffic__pb2.GetTrafficRequest.SerializeToString,
+            penstock_dot_v1_dot_traffic__pb2.GetTrafficResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ReportTraffic',
+            penstock_dot_v1_dot_traffic__pb2.ReportTrafficRequest.SerializeToString,
+            penstock_dot_v1_dot_traffic__pb2.ReportTrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

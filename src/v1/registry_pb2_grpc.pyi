@@ -6,6 +6,7 @@ The control path: what is published, what each alias means, what should run, and
 from collections import abc as _abc
 from grpc import aio as _aio
 from penstock.v1 import registry_pb2 as _registry_pb2
+from penstock.v1 import traffic_pb2 as _traffic_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -67,6 +68,18 @@ class RegistryServiceStub:
     """Who changed what, or tried to; the newest first."""
     ConfirmRemovals: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ConfirmRemovalsRequest, _registry_pb2.ConfirmRemovalsResponse]
     """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
+    SetSplit: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.SetSplitRequest, _traffic_pb2.SetSplitResponse]
+    """Shares an alias's requests out over versions, or ends that."""
+    SetShadow: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.SetShadowRequest, _traffic_pb2.SetShadowResponse]
+    """Has a share of an alias's requests answered by another version as well, and the answers compared; or ends that."""
+    StartCanary: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.StartCanaryRequest, _traffic_pb2.StartCanaryResponse]
+    """Gives a version more of an alias's requests step by step, and takes it back by itself if it does harm."""
+    StopCanary: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.StopCanaryRequest, _traffic_pb2.StopCanaryResponse]
+    """Ends a canary before its time."""
+    GetTraffic: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.GetTrafficRequest, _traffic_pb2.GetTrafficResponse]
+    """Splits, shadows and canaries of a model, what was counted, and who changed what."""
+    ReportTraffic: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.ReportTrafficRequest, _traffic_pb2.ReportTrafficResponse]
+    """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     ReportUse: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]
@@ -121,6 +134,18 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Who changed what, or tried to; the newest first."""
     ConfirmRemovals: _aio.UnaryUnaryMultiCallable[_registry_pb2.ConfirmRemovalsRequest, _registry_pb2.ConfirmRemovalsResponse]  # type: ignore[assignment]
     """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
+    SetSplit: _aio.UnaryUnaryMultiCallable[_traffic_pb2.SetSplitRequest, _traffic_pb2.SetSplitResponse]  # type: ignore[assignment]
+    """Shares an alias's requests out over versions, or ends that."""
+    SetShadow: _aio.UnaryUnaryMultiCallable[_traffic_pb2.SetShadowRequest, _traffic_pb2.SetShadowResponse]  # type: ignore[assignment]
+    """Has a share of an alias's requests answered by another version as well, and the answers compared; or ends that."""
+    StartCanary: _aio.UnaryUnaryMultiCallable[_traffic_pb2.StartCanaryRequest, _traffic_pb2.StartCanaryResponse]  # type: ignore[assignment]
+    """Gives a version more of an alias's requests step by step, and takes it back by itself if it does harm."""
+    StopCanary: _aio.UnaryUnaryMultiCallable[_traffic_pb2.StopCanaryRequest, _traffic_pb2.StopCanaryResponse]  # type: ignore[assignment]
+    """Ends a canary before its time."""
+    GetTraffic: _aio.UnaryUnaryMultiCallable[_traffic_pb2.GetTrafficRequest, _traffic_pb2.GetTrafficResponse]  # type: ignore[assignment]
+    """Splits, shadows and canaries of a model, what was counted, and who changed what."""
+    ReportTraffic: _aio.UnaryUnaryMultiCallable[_traffic_pb2.ReportTrafficRequest, _traffic_pb2.ReportTrafficResponse]  # type: ignore[assignment]
+    """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     ReportUse: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]  # type: ignore[assignment]
@@ -262,6 +287,54 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ConfirmRemovalsResponse, _abc.Awaitable[_registry_pb2.ConfirmRemovalsResponse]]:
         """Says that what this registry does not list is gone: followers hold back removals that they do not believe."""
+
+    @_abc_1.abstractmethod
+    def SetSplit(
+        self,
+        request: _traffic_pb2.SetSplitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traffic_pb2.SetSplitResponse, _abc.Awaitable[_traffic_pb2.SetSplitResponse]]:
+        """Shares an alias's requests out over versions, or ends that."""
+
+    @_abc_1.abstractmethod
+    def SetShadow(
+        self,
+        request: _traffic_pb2.SetShadowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traffic_pb2.SetShadowResponse, _abc.Awaitable[_traffic_pb2.SetShadowResponse]]:
+        """Has a share of an alias's requests answered by another version as well, and the answers compared; or ends that."""
+
+    @_abc_1.abstractmethod
+    def StartCanary(
+        self,
+        request: _traffic_pb2.StartCanaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traffic_pb2.StartCanaryResponse, _abc.Awaitable[_traffic_pb2.StartCanaryResponse]]:
+        """Gives a version more of an alias's requests step by step, and takes it back by itself if it does harm."""
+
+    @_abc_1.abstractmethod
+    def StopCanary(
+        self,
+        request: _traffic_pb2.StopCanaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traffic_pb2.StopCanaryResponse, _abc.Awaitable[_traffic_pb2.StopCanaryResponse]]:
+        """Ends a canary before its time."""
+
+    @_abc_1.abstractmethod
+    def GetTraffic(
+        self,
+        request: _traffic_pb2.GetTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traffic_pb2.GetTrafficResponse, _abc.Awaitable[_traffic_pb2.GetTrafficResponse]]:
+        """Splits, shadows and canaries of a model, what was counted, and who changed what."""
+
+    @_abc_1.abstractmethod
+    def ReportTraffic(
+        self,
+        request: _traffic_pb2.ReportTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_traffic_pb2.ReportTrafficResponse, _abc.Awaitable[_traffic_pb2.ReportTrafficResponse]]:
+        """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
 
     @_abc_1.abstractmethod
     def Watch(

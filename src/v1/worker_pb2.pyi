@@ -387,12 +387,15 @@ class PredictStreamEnvelope(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    SPLIT_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As there."""
     timeout: _builtins.bytes
     """google.protobuf.Duration, unread. Unset is not the same as no time at all."""
     request: _builtins.bytes
     """PredictRequest, unread."""
+    split_key: _builtins.str
+    """As there."""
     @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictStreamEnvelope]:
         """As there."""
@@ -404,10 +407,11 @@ class PredictStreamEnvelope(_message.Message):
         timeout: _builtins.bytes | None = ...,
         request: _builtins.bytes = ...,
         more: _abc.Iterable[Global___PredictStreamEnvelope] | None = ...,
+        split_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "more", b"more", "request", b"request", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "more", b"more", "request", b"request", "request_id", b"request_id", "split_key", b"split_key", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
     _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015

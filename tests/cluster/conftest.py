@@ -28,7 +28,7 @@ from penstock.rpc.call import new_call
 from penstock.rpc.channel import connect, server_options
 from penstock.rpc.errors import DETAILS_KEY, from_rpc_error, to_status, to_trailers
 from penstock.rpc.lifecycle import READY_FD, Stop
-from penstock.v1 import model_pb2, predict_pb2, registry_pb2_grpc, worker_pb2
+from penstock.v1 import model_pb2, predict_pb2, registry_pb2_grpc, traffic_pb2, worker_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from .exchanging import Exchanging
@@ -71,6 +71,8 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
         self.state.apply(pb.WatchResponse(snapshot=True))
         self.control: list[dict[str, Any]] = []
         self.uses: asyncio.Queue[pb.VersionUse] = asyncio.Queue()
+        self.reports: asyncio.Queue[traffic_pb2.ReportTrafficRequest] = asyncio.Queue()
+        self.deaf = False
         self._watchers: set[asyncio.Queue[pb.WatchResponse]] = set()
 
     def publish(self, **change: Any) -> None:
@@ -99,6 +101,13 @@ class FakeRegistry(_Servicer):  # type: ignore[misc]
     async def ListKeys(self, request: Any, context: Any) -> pb.ListKeysResponse:
         self.control.append(dict(context.invocation_metadata()))
         return pb.ListKeysResponse()
+
+    async def ReportTraffic(self, request: Any, context: Any) -> traffic_pb2.ReportTrafficResponse:
+        self.reports.put_nowait(request)
+        if self.deaf:  # it has heard, and its answer is lost
+            self.deaf = False
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
+        return traffic_pb2.ReportTrafficResponse()
 
     async def Publish(self, requests: Any, context: Any) -> Any:
         """Refuses as soon as it has the header, as the registry does."""

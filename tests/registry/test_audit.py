@@ -91,6 +91,10 @@ def test_what_operators_call_is_noted_and_what_processes_call_or_only_reads_is_n
         "RevokeKey",
         "SetPolicy",
         "ConfirmRemovals",
+        "SetShadow",
+        "SetSplit",
+        "StartCanary",
+        "StopCanary",
     }
 
 

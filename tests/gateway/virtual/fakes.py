@@ -12,10 +12,13 @@ from penstock.gateway.balancer import Balancer
 from penstock.gateway.directory import Directory
 from penstock.gateway.endpoint import Endpoint
 from penstock.gateway.exchanged import Owner
+from penstock.gateway.figures import Difference, Figures
 from penstock.gateway.late_binding import Forecast
 from penstock.gateway.question import Pairs, Question
 from penstock.gateway.refusals import Key, Outlook
 from penstock.gateway.routing import is_expected, is_on_demand, why_unavailable
+from penstock.gateway.shadows import Shadows
+from penstock.gateway.traffic import Traffic
 from penstock.gateway.wire import wrap
 from penstock.rpc.call import Call, new_call
 from penstock.v1 import model_pb2
@@ -155,11 +158,27 @@ class FakeSubchannel:
         self.ready = False
 
 
+class FakeComparer:
+    """Says of each pair what it was told to."""
+
+    def __init__(self, difference: Difference | None = None, room: bool = True) -> None:
+        self.difference = difference
+        self.room = room
+        self.pairs: list[tuple[bytes, bytes]] = []
+
+    def offer(self, one: bytes, other: bytes, told: Callable[[Difference | None], None]) -> bool:
+        if self.room:
+            self.pairs.append((one, other))
+            told(self.difference)
+        return self.room
+
+
 class Farm:
     """A balancer over fakes. `made` has every subchannel ever made."""
 
     def __init__(self, policy: str = "round_robin", known: Directory | None = None) -> None:
         self.made: list[FakeSubchannel] = []
+        self.busy = False
         self.directory = known or directory()
         connect: Any = self._connect
         routes = self.directory.routes
@@ -175,6 +194,12 @@ class Farm:
     def _connect(self, endpoint: Endpoint, owner: Owner, on_change: Callable[[], None]) -> FakeSubchannel:
         self.made.append(FakeSubchannel(endpoint, owner, on_change))
         return self.made[-1]
+
+    def traffic(self, compares: FakeComparer | None = None, figures: Figures | None = None) -> Traffic:
+        """What serves aliases with rules."""
+        routes, figures = self.directory.routes, figures or Figures()
+        shadows = Shadows(self.balancer.lane, figures, compares or FakeComparer(), lambda key: False, lambda: self.busy)
+        return Traffic(routes, figures, shadows, asyncio.get_running_loop().time)
 
     def __getitem__(self, worker_id: str) -> FakeSubchannel:
         return next(s for s in reversed(self.made) if s.endpoint.worker_id == worker_id)

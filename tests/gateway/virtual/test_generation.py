@@ -18,7 +18,9 @@ DRAINING = errors.WorkerDraining("draining")
 
 
 def proxy(farm: Farm, limits: AdmissionLimits | None = None) -> Proxy:
-    return Proxy(farm.directory, farm.balancer, Admission(limits or AdmissionLimits()), Deadlines(default=60))
+    return Proxy(
+        farm.directory, farm.balancer, Admission(limits or AdmissionLimits()), Deadlines(default=60), farm.traffic()
+    )
 
 
 async def generated(answers: AsyncIterator[bytes]) -> list[bytes]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from penstock import errors
 from penstock.gateway.generation import Generation
 from penstock.gateway.hopes import MAX_FOR_LOAD, TO_SAY_SO
+from penstock.gateway.refusals import Key
 from penstock.gateway.use_reporter import UseReporter
 from penstock.gateway.uses import INTERVAL
 from penstock.v1 import registry_pb2 as pb
@@ -136,8 +138,12 @@ async def test_a_generator_is_waited_for_and_asked_for_each_second() -> None:
     world = farm()
 
     async def answers() -> list[bytes]:
-        admission = _Admission()
-        serving = Generation(lambda request, principal: KEY, world.directory, world.balancer, admission, 60.0)  # type: ignore[arg-type]
+        admission: Any = _Admission()
+
+        def route(*_asked: object) -> Key:
+            return KEY
+
+        serving = Generation(route, world.directory, world.balancer, admission, 60.0, world.traffic())
         return [answer async for answer in serving.serve(REQUEST, call(timeout=20.0))]
 
     asking = asyncio.create_task(answers())

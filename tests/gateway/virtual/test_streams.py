@@ -11,10 +11,11 @@ from google.protobuf import duration_pb2
 
 from penstock import errors
 from penstock.gateway import streams
+from penstock.gateway.envelopes import Envelope
 from penstock.gateway.question import Question
 from penstock.gateway.streams import PredictStreams
 from penstock.gateway.wire import wrap
-from penstock.rpc.access import Principal
+from penstock.rpc.call import Call
 from penstock.rpc.errors import from_message
 from penstock.v1 import predict_pb2
 
@@ -40,7 +41,7 @@ class Model:
         self.held = 0
         self.asked: list[Question] = []
 
-    def submit(self, question: Question, principal: Principal) -> None:
+    def submit(self, question: Question, call: Call, pin: int, envelope: Envelope) -> None:
         self.asked.append(question)
         if question.request == b"refused":
             raise errors.QueueFull("full")

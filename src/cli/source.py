@@ -85,7 +85,15 @@ def _python(source: str) -> Source:
     root = Path(folder)
     _require(root / file)
     found = sorted(p for p in root.rglob("*") if p.is_file() and not _SKIPPED & set(p.relative_to(root).parts))
+    _require_inside(root, found)
     return Source("python", f"{file}:{name}", tuple(File(p.relative_to(root).as_posix(), p) for p in found))
+
+
+def _require_inside(root: Path, found: Sequence[Path]) -> None:
+    """A link that leads out of the folder would publish what nobody meant to."""
+    for path in found:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise BadSetting(f"{path} is a link to a file outside {root}; put the file itself there, or remove the link")
 
 
 def _signature(inputs: Sequence[str]) -> bytes:

@@ -86,9 +86,10 @@ async def make_ready(
     record.device = resolve_device(config.device, config.index)
     manifest = (await registry.version(config.name, config.version)).manifest
     await stages.enter("fetching", 0.0)
-    folder = await fetch(registry, manifest, config.cache_dir, stages.fetched)
-    await stages.enter("loading", _FETCHED)
-    loaded = await thread.call(lambda: load(manifest.format, folder, manifest.entry, record.device))
+    with await fetch(registry, manifest, config.cache_dir, stages.fetched) as files:
+        await stages.enter("loading", _FETCHED)
+        loaded = await thread.call(lambda: load(manifest.format, files.folder, manifest.entry, record.device))
+        files.check()
     loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
     policy, times = _policy(manifest.batching, loaded), ServiceTimes()
     # On the thread, since to pin memory takes a while.

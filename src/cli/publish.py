@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -14,10 +13,9 @@ from .control import control
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
-from .source import File, read_source
+from .source import read_source
+from .upload import Upload
 from .wait import wait_until_available
-
-UPLOAD_TIMEOUT = 24 * 3600.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,28 +65,18 @@ def publish(
     header.batching.max_queue_delay.FromMilliseconds(round(max_queue_delay * 1000))
     with control(address, api_key) as registry, progress() as bar:
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
-        parts = _parts(header, known.files, lambda size: bar.advance(task, size))
-        published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
+        upload = Upload(registry, header, known.files, lambda size: bar.update(task, completed=size))
+        published = upload.run()
     number = published.manifest.version
     if not no_wait:
         wait_until_available(name, number, timeout, address, api_key)
         _move_aliases(name, number, alias or [], address, api_key)
     if output is Format.JSON:
-        print_json({"name": name, "version": number, "existed": published.existed})
+        print_json({"name": name, "version": number, "existed": published.existed, "sent_bytes": upload.sent})
     else:
         out().print(f"{name} version {number} {'is stored' if no_wait else 'is [green]AVAILABLE[/]'}")
         if published.existed:
             err().print("the same content was published under this version before; nothing was changed")
-
-
-def _parts(
-    header: pb.PublishHeader, files: tuple[File, ...], sent: Callable[[int], None]
-) -> Iterator[pb.PublishRequest]:
-    yield pb.PublishRequest(header=header)
-    for file in files:
-        for chunk in file.chunks():
-            yield pb.PublishRequest(chunk=chunk)
-            sent(len(chunk))
 
 
 def _move_aliases(name: str, version: int, aliases: list[str], address: str | None, api_key: str | None) -> None:

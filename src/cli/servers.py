@@ -129,6 +129,7 @@ def registry(
     config: Config = None,
 ) -> None:
     """Serve the registry alone."""
+    from ..registry.limits import Limits
     from ..registry.serve import RegistryConfig, serve
 
     flags = {"data_dir": data_dir, "registry_host": registry_host, "registry_port": registry_port, "auth": auth}
@@ -140,6 +141,16 @@ def registry(
         auth=chosen.auth,
         lease_ttl=chosen.lease_ttl,
         keep_warm=chosen.keep_warm,
+        limits=Limits(
+            chosen.max_file_bytes,
+            chosen.max_version_bytes,
+            chosen.max_store_bytes,
+            chosen.min_free_bytes,
+            chosen.max_unfinished_bytes,
+        ),
+        gc_grace=chosen.gc_grace,
+        gc_interval=chosen.gc_interval,
+        upload_keep=chosen.upload_keep,
         insecure=chosen.insecure,
     )
     try:

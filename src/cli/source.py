@@ -25,12 +25,13 @@ class File:
     path: str
     source: Path | bytes
 
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes, in pieces of at most 1 MiB; none for an empty file."""
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from an offset on, in pieces of at most 1 MiB; none for an empty file."""
         if isinstance(self.source, bytes):
-            yield self.source
+            yield from filter(None, [self.source[offset:]])
             return
         with self.source.open("rb") as file:
+            file.seek(offset)
             while chunk := file.read(_CHUNK):
                 yield chunk
 
@@ -93,7 +94,7 @@ def _require_inside(root: Path, found: Sequence[Path]) -> None:
     """A link that leads out of the folder would publish what nobody meant to."""
     for path in found:
         if not path.resolve().is_relative_to(root.resolve()):
-            raise BadSetting(f"{path} is a link to a file outside {root}; put the file itself there, or remove the link")
+            raise BadSetting(f"{path} is a link to a file outside {root}; put the file itself there")
 
 
 def _signature(inputs: Sequence[str]) -> bytes:

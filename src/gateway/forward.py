@@ -27,6 +27,9 @@ FORWARDED = (
     "CreateKey",
     "ListKeys",
     "RevokeKey",
+    "PrepareUpload",
+    "DeleteVersion",
+    "CollectGarbage",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 

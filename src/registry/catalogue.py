@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..signature import Signature
-from . import placement, rules
+from . import deletion, placement, rules
 from .fleet import Fleet
 from .lifecycle import version_state
 from .names import known_model, known_version, name_violations, refuse
@@ -71,6 +71,18 @@ class Catalogue:
         decision = rules.publish(before, draft, self._wall(), principal)
         await self._apply(before, decision)
         return decision.model.versions[-1]
+
+    def digests(self) -> set[str]:
+        """Of all files of all versions."""
+        versions = (version for model in self._models.values() for version in model.versions)
+        return {file.sha256 for version in versions for file in version.manifest.files}
+
+    async def delete_version(self, name: str, number: int) -> tuple[ModelView, Version]:
+        """See `deletion.delete`; the model, and what was deleted."""
+        model = self.known(name)
+        workers = self._fleet.states(name).get(number, ())
+        decision = rules.Decision(deletion.delete(model, number, workers))
+        return await self._apply(model, decision), known_version(model, number)
 
     async def deploy(self, name: str, number: int, instances: int, device: str) -> ModelView:
         """See `placement.deploy`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from penstock.v1 import model_pb2
@@ -68,15 +70,16 @@ def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
         message.version,
         message.format,
         message.entry,
-        _files(message),
+        files_from_messages(message.files),
         _batching(message.batching),
         message.created.ToMilliseconds() / 1000,
         dict(message.labels),
     )
 
 
-def _files(message: model_pb2.Manifest | pb.PublishHeader) -> tuple[FileEntry, ...]:
-    return tuple(FileEntry(file.path, file.size, file.sha256) for file in message.files)
+def files_from_messages(files: Iterable[model_pb2.FileEntry]) -> tuple[FileEntry, ...]:
+    """As they are used inside; not checked."""
+    return tuple(FileEntry(file.path, file.size, file.sha256) for file in files)
 
 
 def _batching(message: model_pb2.BatchPolicy) -> Batching:
@@ -97,7 +100,7 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         message.version,
         message.format,
         message.entry,
-        _files(message),
+        files_from_messages(message.files),
         _batching(message.batching),
         dict(message.labels),
         tuple(message.aliases),
@@ -115,12 +118,12 @@ def model_to_message(model: ModelView) -> pb.ModelRecord:
 
 def settings_to_message(settings: Settings) -> pb.ModelSettings:
     """As they go on the wire, and into the store."""
-    return pb.ModelSettings()
+    return pb.ModelSettings(deleted_up_to=settings.deleted_up_to)
 
 
 def settings_from_message(message: pb.ModelSettings) -> Settings:
     """As they are used inside."""
-    return Settings()
+    return Settings(deleted_up_to=message.deleted_up_to)
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:

@@ -77,6 +77,14 @@ class Registry:
         """Add a version whose draft is checked, whose files are in place and which `published` found to be new."""
         return await self._turns.take(self._catalogue.publish(draft, principal))
 
+    def digests(self) -> set[str]:
+        """Of all files of all versions, as they are now."""
+        return self._catalogue.digests()
+
+    async def delete_version(self, name: str, number: int) -> tuple[ModelView, Version]:
+        """See `deletion.delete`; the model, and what was deleted."""
+        return await self._turns.take(self._catalogue.delete_version(name, number))
+
     async def deploy(self, name: str, number: int, instances: int, device: str) -> ModelView:
         """See `placement.deploy`."""
         return await self._turns.take(self._catalogue.deploy(name, number, instances, device))

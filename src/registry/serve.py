@@ -17,12 +17,15 @@ import grpc.aio
 from ..errors import Draining
 from ..rpc.health import HEALTH, Health
 from ..rpc.interceptor import CallInterceptor
-from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.ports import is_loopback
 from ..rpc.server import bind, build
 from .artifacts import Artifacts
+from .collector import GRACE_S as GC_GRACE_S
+from .collector import INTERVAL_S, KEEP_S, Collector
 from .gate import ensure_admin_key, key_gate
 from .leases import TTL_S
+from .limits import DEFAULT_LIMITS, Limits
 from .placement import KEEP_WARM_S
 from .registry import Registry, opened
 from .servicer import SERVICE, RegistryServicer
@@ -49,6 +52,14 @@ class RegistryConfig:
     """Seconds."""
     keep_warm: float = KEEP_WARM_S
     """Seconds for which a version stays loaded after the last alias has left it."""
+    limits: Limits = DEFAULT_LIMITS
+    """How much the store may hold."""
+    gc_grace: float = GC_GRACE_S
+    """Seconds for which a file stays that no version needs."""
+    gc_interval: float = INTERVAL_S
+    """Seconds between two collections of such files; 0: none without `penstock gc`."""
+    upload_keep: float = KEEP_S
+    """Seconds for which an upload that broke off may go on."""
     insecure: bool = False
     """Listen on an address that others can reach, though nothing is encrypted."""
 
@@ -78,17 +89,20 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
         stack.enter_context(_sole_owner(config.data_dir))
         store = SqliteStore(config.data_dir / "registry.db")
         stack.push_async_callback(store.close)
-        artifacts = Artifacts(config.data_dir / "artifacts")
+        artifacts = await asyncio.to_thread(Artifacts, config.data_dir / "artifacts", config.limits)
         registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm)
+        collector = Collector(registry, artifacts, config.gc_grace, config.upload_keep)
         gates = []
         if config.auth == "keys":
             await ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
         health = Health()
-        services = [(SERVICE, RegistryServicer(registry, artifacts))]
+        services = [(SERVICE, RegistryServicer(registry, artifacts, collector))]
         server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
         await stack.enter_async_context(_serving(server, health, registry, config, stop))
         await stack.enter_async_context(_ticking(registry))
+        if config.gc_interval:
+            background(stack, collector.run(config.gc_interval), log)
         await stop.requested.wait()
         log.info("draining")
     return 0

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 
-from penstock.v1 import model_pb2
+from penstock.v1 import artifacts_pb2, model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import InvalidArgument, Violation
@@ -15,6 +15,7 @@ from ..rpc.messages import signature_from_message
 from ..signature import Signature
 from . import records
 from .artifacts import Artifacts
+from .collector import Collector
 from .publishing import Publishing, Requests
 from .registry import Registry
 from .state import Key, ModelView, Worker
@@ -28,9 +29,10 @@ PRINCIPAL_KEY = "x-penstock-principal"
 class RegistryServicer:
     """What `rpc.service.handlers` serves."""
 
-    def __init__(self, registry: Registry, artifacts: Artifacts) -> None:
+    def __init__(self, registry: Registry, artifacts: Artifacts, collector: Collector | None = None) -> None:
         self._registry = registry
         self._artifacts = artifacts
+        self._collector = collector or Collector(registry, artifacts)
         self._publishing = Publishing(registry, artifacts)
 
     async def publish(self, requests: Requests, call: Call) -> pb.PublishResponse:
@@ -89,6 +91,31 @@ class RegistryServicer:
         """Make a key useless."""
         await self._registry.revoke_key(request.key_id)
         return pb.RevokeKeyResponse()
+
+    async def prepare_upload(
+        self, request: artifacts_pb2.PrepareUploadRequest, call: Call
+    ) -> artifacts_pb2.PrepareUploadResponse:
+        """Which bytes need not be sent."""
+        files = records.files_from_messages(request.files)
+        return artifacts_pb2.PrepareUploadResponse(offsets=await self._publishing.prepare(files))
+
+    async def delete_version(self, request: pb.DeleteVersionRequest, call: Call) -> pb.DeleteVersionResponse:
+        """Take a version away."""
+        model = await self._collector.delete_version(request.name, request.version)
+        return pb.DeleteVersionResponse(model=records.model_to_message(model))
+
+    async def collect_garbage(
+        self, request: artifacts_pb2.CollectGarbageRequest, call: Call
+    ) -> artifacts_pb2.CollectGarbageResponse:
+        """Remove files that nothing needs."""
+        found = await self._collector.collect(dry_run=request.dry_run, ignore_grace=request.ignore_grace)
+        return artifacts_pb2.CollectGarbageResponse(
+            files=len(found.blobs),
+            bytes=sum(blob.size for blob in found.blobs),
+            unfinished_files=len(found.leftovers),
+            unfinished_bytes=sum(leftover.size for leftover in found.leftovers),
+            stored_bytes=self._artifacts.room.used,
+        )
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         """The whole state, then every change, until the caller goes or the registry drains."""

@@ -117,6 +117,9 @@ class AliasChange:
 class Settings:
     """How a model is served, apart from what each of its versions says."""
 
+    deleted_up_to: int = 0
+    """The greatest number of a version that was deleted; numbers up to it are not given again. 0: none was."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -5,6 +5,7 @@ The control path: what is published, what each alias means, what should run, and
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from penstock.v1 import artifacts_pb2 as _artifacts_pb2
 from penstock.v1 import registry_pb2 as _registry_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -59,6 +60,14 @@ class RegistryServiceStub:
     """All keys, without secrets."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]
     """Makes a key useless, within a second while the registry is reachable."""
+    PrepareUpload: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.PrepareUploadRequest, _artifacts_pb2.PrepareUploadResponse]
+    """Which bytes of files that are to be published need not be sent."""
+    DeleteVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeleteVersionRequest, _registry_pb2.DeleteVersionResponse]
+    """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+    while a worker holds it.
+    """
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.CollectGarbageRequest, _artifacts_pb2.CollectGarbageResponse]
+    """Removes files that no version needs any more, which also happens by itself from time to time."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _grpc.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]
@@ -103,6 +112,14 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """All keys, without secrets."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Makes a key useless, within a second while the registry is reachable."""
+    PrepareUpload: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.PrepareUploadRequest, _artifacts_pb2.PrepareUploadResponse]  # type: ignore[assignment]
+    """Which bytes of files that are to be published need not be sent."""
+    DeleteVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeleteVersionRequest, _registry_pb2.DeleteVersionResponse]  # type: ignore[assignment]
+    """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+    while a worker holds it.
+    """
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.CollectGarbageRequest, _artifacts_pb2.CollectGarbageResponse]  # type: ignore[assignment]
+    """Removes files that no version needs any more, which also happens by itself from time to time."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _aio.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]  # type: ignore[assignment]
@@ -210,6 +227,32 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RevokeKeyResponse, _abc.Awaitable[_registry_pb2.RevokeKeyResponse]]:
         """Makes a key useless, within a second while the registry is reachable."""
+
+    @_abc_1.abstractmethod
+    def PrepareUpload(
+        self,
+        request: _artifacts_pb2.PrepareUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.PrepareUploadResponse, _abc.Awaitable[_artifacts_pb2.PrepareUploadResponse]]:
+        """Which bytes of files that are to be published need not be sent."""
+
+    @_abc_1.abstractmethod
+    def DeleteVersion(
+        self,
+        request: _registry_pb2.DeleteVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.DeleteVersionResponse, _abc.Awaitable[_registry_pb2.DeleteVersionResponse]]:
+        """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+        while a worker holds it.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _artifacts_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.CollectGarbageResponse, _abc.Awaitable[_artifacts_pb2.CollectGarbageResponse]]:
+        """Removes files that no version needs any more, which also happens by itself from time to time."""
 
     @_abc_1.abstractmethod
     def Watch(

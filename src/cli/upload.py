@@ -1,0 +1,109 @@
+"""Send the files of a version: only what the registry lacks, and on from where it stopped if the connection breaks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import grpc
+
+from penstock.v1 import artifacts_pb2
+from penstock.v1 import registry_pb2 as pb
+
+from ..errors import ArtifactCorrupt, Conflict, PenstockError, Unavailable
+from ..rpc.errors import from_rpc_error
+from .control import TIMEOUT, Control
+from .output import err
+from .source import File
+
+UPLOAD_TIMEOUT = 24 * 3600.0
+_ATTEMPTS = 6
+"""So often without a byte more than before; the pauses between them are 31 s together."""
+
+
+class Upload:
+    """One upload.
+
+    Args:
+        registry: where to.
+        header: what is published; its offsets are filled in here.
+        files: those of the header, in its order.
+        on_progress: told how many bytes are there, of those of all files.
+    """
+
+    def __init__(
+        self,
+        registry: Control,
+        header: pb.PublishHeader,
+        files: Sequence[File],
+        on_progress: Callable[[int], None],
+    ) -> None:
+        self._registry = registry
+        self._header = header
+        self._files = files
+        self._on_progress = on_progress
+        self.sent = 0
+        """Bytes that were sent, whether they arrived or not."""
+
+    def run(self) -> pb.PublishResponse:
+        """Send what is missing until the version is stored.
+
+        Raises:
+            PenstockError: the registry refuses it, or cannot be reached for longer than half a minute.
+        """
+        failures, most, trusting = 0, -1, True
+        while True:
+            try:
+                there = self._prepare(trusting)
+                if there > most:
+                    failures, most = 0, there
+                return self._send()
+            except grpc.RpcError as error:
+                known = from_rpc_error(error)
+                failures += 1
+                if failures >= _ATTEMPTS or not self._may_go_on(known):
+                    raise
+                trusting = trusting and not isinstance(known, ArtifactCorrupt)
+                err().print(f"the upload broke off ({known.message}); going on", markup=False)
+                if isinstance(known, Unavailable):
+                    time.sleep(2.0 ** (failures - 1))
+
+    def _may_go_on(self, error: PenstockError) -> bool:
+        """What came wrong may have been what was there before: it is sent again, whole, once."""
+        resumed = any(self._header.offsets)
+        return isinstance(error, (Unavailable, Conflict)) or (isinstance(error, ArtifactCorrupt) and resumed)
+
+    def _prepare(self, trusting: bool) -> int:
+        if not trusting:
+            del self._header.offsets[:]
+            return 0
+        request = artifacts_pb2.PrepareUploadRequest(files=self._header.files)
+        stub, metadata = self._registry.stub, self._registry.metadata
+        answer = stub.PrepareUpload(request, timeout=TIMEOUT, metadata=metadata, wait_for_ready=self.sent > 0)
+        self._header.offsets[:] = _each_once(self._header, answer.offsets)
+        return sum(self._header.offsets)
+
+    def _send(self) -> pb.PublishResponse:
+        self._on_progress(sum(self._header.offsets))
+        return self._registry.stub.Publish(self._parts(), timeout=UPLOAD_TIMEOUT, metadata=self._registry.metadata)
+
+    def _parts(self) -> Iterator[pb.PublishRequest]:
+        there = sum(self._header.offsets)
+        offsets = list(self._header.offsets) or [0] * len(self._files)
+        yield pb.PublishRequest(header=self._header)
+        for file, offset in zip(self._files, offsets, strict=True):
+            for chunk in file.chunks(offset):
+                yield pb.PublishRequest(chunk=chunk)
+                self.sent += len(chunk)
+                there += len(chunk)
+                self._on_progress(there)
+
+
+def _each_once(header: pb.PublishHeader, offsets: Sequence[int]) -> list[int]:
+    """Of several files with the same content the first is sent, and is there when the others' turn comes."""
+    seen: set[str] = set()
+    found = []
+    for entry, offset in zip(header.files, offsets, strict=True):
+        found.append(entry.size if entry.sha256 in seen else offset)
+        seen.add(entry.sha256)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from penstock.bench.load import run
@@ -10,6 +11,7 @@ from penstock.bench.plan import Plan
 from penstock.bench.search import Bisection, held
 from penstock.bench.statistics import Summary, summarise
 
+from . import stolen
 from .bench import Bench, lane_for, requests
 from .servers import Service
 
@@ -34,6 +36,8 @@ class Goodput:
         void = sum(bool(one["void"]) for one in self.tries)
         late = max(one["late_p99_ms"] for one in self.tries)
         disturbed = f", generator late by up to {late:.0f} ms (p99)" if late > LATE_MS else ""
+        robbed = sum(one["stolen"] > stolen.MOST for one in self.tries)
+        disturbed += f", host took time from {robbed} of {len(self.tries)} tries" if robbed else ""
         return self.lane + disturbed + (f", {void} of {len(self.tries)} tries VOID" if void else "")
 
 
@@ -55,9 +59,11 @@ def search(
     tries: list[dict[str, Any]] = []
     while (rate := bisection.next()) is not None:
         bench.say(f"{service.name}: {rate:.0f}/s ({rate / offline:.3f} of offline), within {1000 * limit:.1f} ms")
-        summary = offer(service, rate, limit, bench.effort.probe_s, lane, seed=len(tries), tell_deadline=tell_deadline)
+        one = partial(offer, service, rate, limit, bench.effort.probe_s, lane, tell_deadline=tell_deadline)
+        summary, share = stolen.undisturbed(partial(one, seed=len(tries)))
         bisection.note(rate, held(summary))
-        tries.append({"rate": rate, "share": rate / offline, "held": held(summary)} | asdict(summary))
+        facts = {"rate": rate, "share": rate / offline, "held": held(summary), "stolen": round(share, 4)}
+        tries.append(facts | asdict(summary))
     return Goodput(bisection.best, lane, tries)
 
 

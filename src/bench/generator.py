@@ -100,8 +100,14 @@ def main() -> int:
         return EXIT_UNREACHABLE
     except KeyboardInterrupt:
         return 130
-    sys.stdout.write(samples.to_json())
+    _write(samples.to_json())
     return 0
+
+
+def _write(text: str) -> None:
+    """All of it: with PYTHONUNBUFFERED, sys.stdout loses what a pipe does not take at once."""
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(text.encode())
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from itertools import count
+from math import inf
 
 from penstock.v1 import worker_pb2 as pb
 
 from ..errors import PenstockError, WorkerLost
+from ..exchange.pace import BRIEF, Pace
 from .connection import Connection
 from .endpoint import Endpoint
 from .exchanged import Owner, put_cancel, put_question, taken, timings, worker_error
@@ -27,13 +29,15 @@ class Asking:
         owner: hears of credit and failures.
         connection: to the worker, up or down.
         on_silence: called now and then while questions wait and nothing is heard of the worker.
+        pace: the connection's; told when an answer should be here.
     """
 
     def __init__(
-        self, endpoint: Endpoint, owner: Owner, connection: Connection, on_silence: Callable[[], None]
+        self, endpoint: Endpoint, owner: Owner, connection: Connection, on_silence: Callable[[], None], pace: Pace
     ) -> None:
         self.endpoint = endpoint
         self.forecast = Forecast()
+        self._pace = pace
         self._owner = owner
         self._connection = connection
         self._single = SingleCalls(connection.channel, endpoint.epoch, self._settled)
@@ -62,11 +66,14 @@ class Asking:
 
     def send(self, question: Question, now: float) -> None:
         """Bind a question to this worker. It must be ready."""
-        self.forecast.sent(question.rows, question.deadline, now)
-        if not self._questions:
-            self._watchdog.heard = now
         question.holder = self
         question.id = next(self._ids)
+        forecast = self.forecast
+        forecast.sent(question.rows, question.deadline, now, question.id)
+        # Twice the lag: under load it is longer than it was, and to wait in vain costs a message more.
+        self._pace.answer_at = forecast.free_at + forecast.lag if forecast.full <= BRIEF else -inf
+        if not self._questions:
+            self._watchdog.heard = now
         self._questions[question.id] = question
         if not self._watchdog.runs:
             self._watchdog.start()

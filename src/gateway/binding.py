@@ -110,17 +110,17 @@ class Binding:
         busy = forecast.free_at > now
         if (busy and (forecast.forming or forecast.is_short)) or self._queue.rows >= forecast.batch:
             return True
-        wait = idle_wait(forecast.full, len(self.openings), self.openings.idle)
+        wait = idle_wait(forecast.full + forecast.lag, len(self.openings), self.openings.idle)
         if wait <= 0.0:
             return True
-        seconds = forecast.service(max(min(self._queue.rows, forecast.batch), 1))
+        seconds = forecast.lag + forecast.service(max(min(self._queue.rows, forecast.batch), 1))
         self._due = starts_at(now, oldest.arrived, oldest.deadline, wait, seconds)
         return self._due <= now
 
     def _fill(self, worker: Worker, now: float) -> None:
         """Send what has room in a worker's next batch; drop what would be late there."""
         queue, forecast = self._queue, worker.forecast
-        room, begins, sent = self.openings.room(worker), max(now, forecast.free_at), False
+        room, begins, sent = self.openings.room(worker), forecast.begins(now), False
         while room > 0 and (question := queue.first()) is not None:
             rows = min(forecast.batch, forecast.forming + queue.rows)
             # An idle worker is given the last all the same: else a wrong notion of its speed would never be corrected.

@@ -17,6 +17,7 @@ from ..exchange.grpc_link import connect_grpc
 from ..exchange.link import Link, LinkHandler
 from ..exchange.memory import SharedMemory
 from ..exchange.outbox import Outbox
+from ..exchange.pace import Pace
 from ..exchange.unix import connect_unix
 from ..rpc.channel import connect
 from .endpoint import Endpoint
@@ -33,6 +34,9 @@ Box = Outbox[pb.ExchangeRequest]
 
 class User(Protocol):
     """Who exchanges messages over a connection."""
+
+    pace: Pace
+    """Of small questions."""
 
     def hello(self, stream: int) -> pb.ExchangeHello:
         """Opens a stream."""
@@ -114,6 +118,8 @@ class Connection:
         def make(link: Link) -> LinkHandler:
             stream = _Stream(self, link)
             self._streams.append(stream)
+            if number == 0:
+                stream.outbox.pace = self._user.pace
             stream.outbox.message.hello.CopyFrom(self._user.hello(number))
             stream.outbox.touch()
             stream.outbox.attach(link)

@@ -18,9 +18,11 @@ _LEAST_LEAD, _LEAD_SHARE = 0.005, 0.15
 _CLOSE_LEAD = 0.002
 """Seconds before it is free at which a worker closes its next batch: what comes later is in the one after that."""
 _ON_THE_WAY = 0.0005
-"""Seconds between sending rows and hearing of the worker that it has them."""
-_MARGIN = RETURN_ALLOWANCE + 0.0003
-"""Seconds for the way to the worker and back to the caller."""
+"""Seconds between sending rows and hearing of the worker that it has them, at least."""
+_MARGIN = RETURN_ALLOWANCE
+"""Seconds for the way back to the caller."""
+_MOST_LAG, _WEIGHT = 0.005, 0.1
+"""Seconds that one batch can say the lag to be at most, and how much it counts."""
 _DOUBT = 0.5
 """Of a full batch: so much too late a request must be before it is refused at once."""
 _TOGETHER = 0.0001
@@ -32,11 +34,16 @@ class Forecast:
 
     __slots__ = (
         "_begun",
+        "_first_at",
+        "_first_rows",
+        "_lag",
+        "_lag_spread",
         "_running",
         "_sent_at",
         "_sent_rows",
         "batch",
         "credit",
+        "first",
         "forming",
         "free_at",
         "full",
@@ -60,10 +67,29 @@ class Forecast:
         """Rows that it runs after that."""
         self.tightest = inf
         """The soonest deadline among them."""
+        self.first = 0
+        """The question whose answer tells the lag; 0: none."""
+        self._first_at = 0.0
+        self._first_rows = 0
+        self._lag = 0.0
+        self._lag_spread = 0.0
         self._begun = -inf
         self._running = 0
         self._sent_at = -inf
         self._sent_rows = 0
+
+    @property
+    def lag(self) -> float:
+        """Seconds that an idle worker takes longer than its device: the way there, its own work, the way back.
+
+        Learned from what was sent to it while it was idle; mean and mean deviation, as TCP does (RFC 6298).
+        """
+        return self._lag + self._lag_spread
+
+    @property
+    def _round_trip(self) -> float:
+        """Seconds after sending rows in which what it says does not know of them."""
+        return max(_ON_THE_WAY, self._lag)
 
     def service(self, rows: int) -> float:
         """Seconds that it takes for so many rows."""
@@ -71,31 +97,41 @@ class Forecast:
             return self.full * -(-rows // self.batch)
         return self.one + (self.full - self.one) * (rows - 1) / (self.batch - 1)
 
-    def sent(self, rows: int, deadline: float, now: float) -> None:
-        """Rows have been sent to it. Those that leave together begin together."""
+    def sent(self, rows: int, deadline: float, now: float, question: int = 0) -> None:
+        """Rows have been sent to it. Those that leave together begin together. See `answered` for `question`."""
         self.credit -= rows
-        if now - self._sent_at > _ON_THE_WAY:
+        if now - self._sent_at > self._round_trip:
             self._sent_at, self._sent_rows = now, 0
         self._sent_rows += rows
         self.advance(now)
         if self.free_at <= now:
             self._begun, self._running = now, rows
-            self.free_at = now + self.service(rows)
+            self.first, self._first_at, self._first_rows = question, now, rows
+            self.free_at = now + self.lag + self.service(rows)
         elif now - self._begun < _TOGETHER and self._running + rows <= self.batch:
             self._running += rows
-            self.free_at = self._begun + self.service(self._running)
+            self._first_rows = self._running
+            self.free_at = self._begun + self.lag + self.service(self._running)
         else:
             self.forming += rows
             self.tightest = min(self.tightest, deadline)
+
+    def answered(self, now: float) -> None:
+        """The question `first` has its answer. It met an idle worker: what is longer than the batch itself is lag."""
+        self.first = 0
+        if self.full > 0.0:
+            seen = min(max(now - self._first_at - self.service(self._first_rows), 0.0), _MOST_LAG)
+            self._lag_spread += _WEIGHT * (abs(seen - self._lag) - self._lag_spread)
+            self._lag += _WEIGHT * (seen - self._lag)
 
     def reported(self, now: float, free: float, one: float, full: float, waiting: int) -> None:
         """It said when it will be free (in seconds from now), how fast it is, and how many rows wait in it."""
         self.one, self.full = one, full
         self.lead = max(_LEAST_LEAD, _LEAD_SHARE * full)
-        unseen = self._sent_rows if now - self._sent_at < _ON_THE_WAY else 0
+        unseen = self._sent_rows if now - self._sent_at < self._round_trip else 0
         if free <= 0.0 and unseen and not waiting:
             self._begun, self._running = now, unseen
-            self.free_at, self.forming = now + self.service(unseen), 0
+            self.free_at, self.forming = now + self.lag + self.service(unseen), 0
         else:
             self._begun, self._running = -inf, 0
             self.free_at, self.forming = now + free, waiting + unseen
@@ -115,7 +151,11 @@ class Forecast:
 
     def completion(self, rows: int, now: float) -> float:
         """When rows that are sent now will be done. Whoever sends them has let time pass."""
-        return max(now, self.free_at) + self.service(self.forming + rows)
+        return self.begins(now) + self.service(self.forming + rows)
+
+    def begins(self, now: float) -> float:
+        """From when on to count what rows take that are sent now."""
+        return self.free_at if self.free_at > now else now + self.lag
 
     @property
     def opens_at(self) -> float:
@@ -146,7 +186,7 @@ def idle_wait(full: float, workers: int, idle: int) -> float:
     and evenly between. A worker that is alone never waits.
 
     Args:
-        full: seconds of a full batch.
+        full: seconds of a full batch, and what an idle worker takes longer.
         workers: how many there are.
         idle: how many of them have nothing to do, at least 1.
     """

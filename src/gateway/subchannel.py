@@ -7,6 +7,7 @@ from collections.abc import Callable
 from penstock.v1 import worker_pb2 as pb
 
 from ..errors import WorkerLost
+from ..exchange.pace import Pace
 from .asking import Asking
 from .connection import Connection, User
 from .endpoint import Endpoint
@@ -35,9 +36,10 @@ class Subchannel(Asking):
         make_connection: Callable[[Endpoint, str, User], Connection] = Connection,
     ) -> None:
         self.ready = False
+        self.pace = Pace()
         self._on_change = on_change
         self._says_draining = False
-        super().__init__(endpoint, owner, make_connection(endpoint, carrier, self), self._silent)
+        super().__init__(endpoint, owner, make_connection(endpoint, carrier, self), self._silent, self.pace)
 
     @property
     def draining(self) -> bool:
@@ -59,8 +61,13 @@ class Subchannel(Asking):
         welcome = response.HasField("welcome")
         if welcome:
             self._welcome(response.welcome)
+        first = self.forecast.first
         for answer in response.answers:
+            if answer.id == first:
+                self.forecast.answered(now)
             self._answer(answer)
+        if response.answers and (box := self._connection.small) is not None:
+            box.release()
         if response.released and (memory := self._connection.memory) is not None:
             for offset in response.released:
                 memory.mine.release(offset)

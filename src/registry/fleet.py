@@ -112,8 +112,9 @@ class Fleet:
 
     async def note_draining(self, worker: Worker) -> Sequence[Worker]:
         """A worker with a lease has begun to drain by itself; the worker, if that is news."""
-        if worker.state is State.UNLOADING or worker.worker_id not in self._leased:
-            return ()
+        known = self._leased.get(worker.worker_id)
+        if known is None or known.epoch != worker.epoch or known.state is State.UNLOADING:
+            return ()  # while it waited for its turn the lease has ended, or a successor has taken the name
         worker = replace(worker, state=State.UNLOADING)
         try:
             await self._store.save_worker(worker)

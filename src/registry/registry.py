@@ -16,7 +16,7 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadReport, ModelView, Version, Worker
+from .state import AliasChange, Draft, Key, LoadReport, ModelView, State, Version, Worker
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
@@ -144,7 +144,7 @@ class Registry:
         It waits for no other change and for no store, unless the worker says for the first time that it drains.
         """
         worker, drain = self.fleet.renew(worker_id, epoch, report, self._monotonic())
-        if draining:
+        if draining and worker.state is not State.UNLOADING:
             await self._turns.take(self._shown(self.fleet.note_draining(worker)))
         return drain
 

@@ -25,7 +25,10 @@ import uvloop
 _Ts = TypeVarTuple("_Ts")
 
 SHORT = 0.1
-"""Seconds. What is further ahead is left to libuv, a millisecond of which is no more than a hundredth of it."""
+"""Seconds. What is further ahead is left to libuv, whose milliseconds are a few hundredths of it."""
+_EARLY = 0.002
+"""Seconds that libuv's timers may be early at most, by rounding and by a clock that lags."""
+_NANO = 1_000_000_000
 _ABSOLUTE = 1
 """TFD_TIMER_ABSTIME"""
 
@@ -56,10 +59,15 @@ class Alarm:
         self._given = self.descriptor, _ABSOLUTE, ctypes.byref(self._spec), None
 
     def set(self, at: float) -> None:
-        """Ring then, and not at the time set before; in seconds of `time.monotonic`."""
-        whole = int(at)
-        self._spec.s, self._spec.ns = whole, int((at - whole) * 1e9) + 1  # all 0 would switch it off
-        self._set(*self._given)
+        """Ring then, and not at the time set before; in seconds of `time.monotonic`.
+
+        Raises:
+            OSError: it is closed.
+        """
+        self._spec.s, self._spec.ns = divmod(int(at * _NANO) + 1, _NANO)  # all 0 would switch it off
+        if self._set(*self._given):
+            number = ctypes.get_errno()
+            raise OSError(number, f"timerfd_settime: {os.strerror(number)}")
 
     def heard(self) -> None:
         """It has rung: it shall not be readable any more."""
@@ -67,21 +75,22 @@ class Alarm:
             os.read(self.descriptor, 8)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptor back; nothing can be set any more."""
         os.close(self.descriptor)
+        self._given = -1, *self._given[1:]  # the number may be another's soon
 
 
 class PreciseLoop(uvloop.Loop):
-    """uvloop, but for the clock and for timers of less than `SHORT`. These never come early."""
+    """uvloop, but for the clock, and for timers: none comes early, and those of less than `SHORT` hardly late."""
 
     time = staticmethod(time.monotonic)
 
     def __init__(self) -> None:
+        self._alarm = Alarm()  # first: where there is none, there is no loop to close
         super().__init__()
         self._tickets = count()
         self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._set_to = inf
-        self._alarm = Alarm()
         self.add_reader(self._alarm.descriptor, self._ring)
 
     def call_at(
@@ -89,8 +98,8 @@ class PreciseLoop(uvloop.Loop):
     ) -> asyncio.TimerHandle:
         """As every loop's."""
         delay = when - self.time()
-        if delay <= 0 or delay > SHORT:
-            return super().call_later(delay, callback, *args, context=context)
+        if not 0 < delay <= SHORT:
+            return self._call_coarsely(delay, callback, *args, context=context)
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         heappush(self._due, (when, next(self._tickets), handle))
         if when < self._set_to:
@@ -102,18 +111,29 @@ class PreciseLoop(uvloop.Loop):
         self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As every loop's."""
-        if delay <= 0 or delay > SHORT:
-            return super().call_later(delay, callback, *args, context=context)
+        if not 0 < delay <= SHORT:
+            return self._call_coarsely(delay, callback, *args, context=context)
         return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def _call_coarsely(
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return super().call_later(delay + _EARLY if delay > 0 else 0, callback, *args, context=context)
 
     def _ring(self) -> None:
         """Run what is due."""
         self._alarm.heard()
         due, now = self._due, self.time()
-        while due and due[0][0] <= now:
-            handle = heappop(due)[2]
-            if not handle.cancelled():
-                handle._run()  # tells the loop's exception handler, as all loops do
+        try:
+            while due and due[0][0] <= now:
+                handle = heappop(due)[2]
+                if not handle.cancelled():
+                    handle._run()  # tells the loop's exception handler, as all loops do
+        finally:  # also if one ends the process: its own end may need the others
+            self._set_again()
+
+    def _set_again(self) -> None:
+        due = self._due
         while due and due[0][2].cancelled():
             heappop(due)
         self._set_to = due[0][0] if due else inf
@@ -133,4 +153,7 @@ class PreciseLoop(uvloop.Loop):
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """The loop that servers run on: the precise one where the system has it."""
-    return PreciseLoop() if sys.platform == "linux" else uvloop.new_event_loop()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox without timerfd
+            return PreciseLoop()
+    return uvloop.new_event_loop()

@@ -9,7 +9,7 @@ import pytest
 from penstock.errors import InvalidArgument, LeaseFenced, ModelNotFound, NotFound, VersionNotAvailable, VersionNotFound
 from penstock.registry.fleet import LOAD_TTL_S
 from penstock.registry.registry import opened
-from penstock.registry.state import LoadReport, State, VersionView
+from penstock.registry.state import LoadReport, State, VersionView, Worker
 from penstock.registry.watch import Kind
 
 from .conftest import World, draft, stored, worker
@@ -145,6 +145,19 @@ async def test_a_worker_that_begins_to_drain_says_so(world: World) -> None:
     epoch = (await world.registry.register_worker(worker(), None)).epoch
     await world.registry.renew_lease("w1", epoch, LoadReport(rows=5), True)
     assert states(world) == ["START"]
+
+
+async def test_a_worker_that_drains_late_does_not_take_the_place_of_its_successor(world: World) -> None:
+    await world.registry.publish(draft(), "ann")
+    old = await world.registry.register_worker(worker(), None)
+    new = await world.registry.register_worker(worker(address="unix:/run/new"), None)
+    assert await world.registry.fleet.note_draining(old) == ()
+    assert new in world.registry.hub.snapshot().records
+    assert states_of_workers(world) == [State.AVAILABLE]
+
+
+def states_of_workers(world: World) -> list[State]:
+    return [one.state for one in world.registry.hub.snapshot().records if isinstance(one, Worker)]
 
 
 async def test_an_alias_moves_only_to_what_is_available_and_rolls_back(world: World) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from ..alone import alone
 from ..bench import Bench, lane_for
 from ..figure import Figure, Must
 from ..goodput import offer, search
 from ..models import STEADY
+from ..stolen import said, undisturbed
 from .saturation import device, reference
 
 ASKED = {2: 0.80, 3: 0.94, 5: 0.98}
@@ -36,8 +38,11 @@ def overload(bench: Bench) -> Iterator[Figure]:
     with bench.scene() as folder, device(folder, STEADY) as (service, _):
         bench.say("overload")
         lane = lane_for(1.5 * offline)
-        summary = offer(service, 1.5 * offline, limit, 2 * bench.effort.probe_s, lane)
-        note = f"{lane}; offered {summary.offered:.0f}/s{', VOID: ' + summary.void if summary.void else ''}"
+        one = partial(offer, service, 1.5 * offline, limit, 2 * bench.effort.probe_s, lane)
+        summary, share = undisturbed(one)
+        note = (
+            f"{lane}; offered {summary.offered:.0f}/s{', VOID: ' + summary.void if summary.void else ''}{said(share)}"
+        )
         name = "rows on time / offline at 1.5 x overload, D = 2 s(B)"
         ours = 0.0 if summary.void else summary.on_time_rows or 0.0
         yield Figure(name, ours, offline, "rows/s", Must.AT_LEAST, 0.95, note, asdict(summary))
@@ -50,8 +55,10 @@ def sweep(bench: Bench) -> Iterator[Figure]:
     with bench.scene() as folder, device(folder, STEADY) as (service, _):
         for share in LOADS:
             bench.say(f"sweep: {share:.2f} of offline")
-            summary = offer(service, share * offline, limit, bench.effort.probe_s, "stream", seed=int(100 * share))
-            points.append({"load": share, "offline": offline, "limit_ms": 1000 * limit} | asdict(summary))
+            one = partial(offer, service, share * offline, limit, bench.effort.probe_s, "stream")
+            summary, taken = undisturbed(partial(one, seed=int(100 * share)))
+            facts = {"load": share, "offline": offline, "limit_ms": 1000 * limit, "stolen": round(taken, 4)}
+            points.append(facts | asdict(summary))
     below = [point for point in points if point["load"] <= 0.95 and not point["void"]]
     worst = min(below, key=lambda point: point["on_time"], default={"on_time": 0.0, "load": 0.0})
     note = f"stream; the worst load was {worst['load']:.2f} of offline"

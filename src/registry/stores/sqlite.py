@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
@@ -26,8 +26,8 @@ from ..state import AliasChange, Key, Model, Placement, Settings, Version, Worke
 from ..store import Stored
 from .migrations import migrate
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class SqliteStore:
@@ -78,8 +78,7 @@ class SqliteStore:
         await self._do(self._tables.close)
         self._thread.shutdown()
 
-    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        assert not kwargs
+    async def _do(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
 

@@ -23,6 +23,8 @@ _WORTH_IT = 0.003
 """Seconds. Where the device is this process's CPU, the gap after a shorter batch is cheaper than a smaller batch."""
 _SHORT = 0.005
 """Seconds. Who sends needs about as long for one round: full batches up to this long must find the next ones here."""
+_MOST_LAG, _WEIGHT = 0.005, 0.1
+"""Seconds that one batch can say the lag to be at most, and how much it counts."""
 _LEAST_NOTICE = 0.005
 _NOTICE = 0.15
 """When what forms is let in, before the device is free: seconds, and as a share of a full batch."""
@@ -35,6 +37,12 @@ class Timeline:
         self._asynchronous = asynchronous
         self._flights: deque[float] = deque()
         self._free_at = 0.0
+        self._bare_end: float | None = None
+        self._lag = 0.0
+        """Seconds that an idle device takes longer than the batch itself: to begin, and until its end is heard of.
+
+        One batch after the other hides them, so they belong to no batch's time.
+        """
 
     @property
     def busy(self) -> bool:
@@ -43,17 +51,26 @@ class Timeline:
 
     def begin(self, now: float, seconds: float) -> None:
         """A batch that should take so long is handed over."""
+        if not self._flights:
+            self._bare_end = now + seconds
         self._free_at = self.start(now) + seconds
         self._flights.append(seconds)
 
     def end(self, now: float) -> None:
         """The first batch came back. From here the prediction begins anew: its errors must not add up."""
         self._flights.popleft()
+        if self._bare_end is not None:
+            self._lag += _WEIGHT * (min(max(now - self._bare_end, 0.0), _MOST_LAG) - self._lag)
+            self._bare_end = None
         self._free_at = now + sum(self._flights)
 
     def start(self, now: float) -> float:
-        """When a batch that is handed over now begins to run."""
-        return max(now, self._free_at) if self._flights else now
+        """From when on to count what a batch takes that is handed over now."""
+        return max(now, self._free_at) if self._flights else now + self._lag
+
+    def busy_for(self, now: float) -> float:
+        """Seconds until all that it was given is done; 0: it has nothing."""
+        return max(0.0, self._free_at - now) if self._flights else 0.0
 
     def close_at(self, now: float) -> float | None:
         """When to close the next batch, if anything waits; None: not before a batch comes back."""

@@ -107,7 +107,7 @@ class Engine:
         """How busy this worker is now."""
         now, times = self._loop.time(), self._times
         full = times.predict(self.policy.max_batch_size)
-        return Load(self._batches.line.start(now) - now, times.predict(1), full, self._queue.rows)
+        return Load(self._batches.line.busy_for(now), times.predict(1), full, self._queue.rows)
 
     def room(self, now: float) -> int:
         """How many rows to have on their way here and waiting, less those that wait.

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from penstock.exchange.outbox import MAX_MESSAGE_BYTES, Outbox
+from penstock.exchange.pace import Pace
 from penstock.testing.links import LocalLink, Recorder, linked
 from penstock.v1.worker_pb2 import ExchangeRequest
 
@@ -134,3 +135,61 @@ async def test_what_a_broken_link_was_not_given_is_not_given_to_the_next(sender:
     sender.outbox.attach(linked(sender, sender.far)[0])
     sender.say(3)
     assert await sender.heard(1) == [[3]]
+
+
+def talking(sender: Sender, answer_in: float = 0.003) -> Pace:
+    """Much has been said of late, and the answer to the last of it is on its way."""
+    pace = sender.outbox.pace = Pace()
+    now = asyncio.get_running_loop().time()
+    pace.answer_at = now + answer_in
+    for _ in range(8):
+        pace.left(now)
+    return pace
+
+
+async def test_what_is_said_before_the_answer_comes_leaves_with_what_the_answer_brings(sender: Sender) -> None:
+    talking(sender)
+    sender.say(1)
+    await asyncio.sleep(0.001)
+    sender.say(2)
+    assert not sender.far.messages
+    sender.outbox.release()
+    sender.say(3)
+    assert await sender.heard(1) == [[1, 2, 3]]
+    assert asyncio.get_running_loop().time() == pytest.approx(0.001)
+
+
+async def test_an_answer_that_does_not_come_holds_nothing_up_for_long(sender: Sender) -> None:
+    talking(sender)
+    sender.say(1)
+    assert await sender.heard(1) == [[1]]
+    assert asyncio.get_running_loop().time() == pytest.approx(0.003)
+
+
+async def test_a_message_that_has_become_large_waits_for_no_answer(sender: Sender) -> None:
+    talking(sender)
+    sender.say(1, MAX_MESSAGE_BYTES + 1)
+    sender.say(2)
+    assert await sender.heard(2) == [[1], [2]]
+    assert asyncio.get_running_loop().time() == pytest.approx(0.003)
+
+
+async def test_every_message_that_leaves_is_counted(sender: Sender) -> None:
+    sender.outbox.pace = Pace()
+    sender.outbox.pace.answer_at = 1.0
+    for number in range(9):
+        sender.say(number)
+        await asyncio.sleep(0)
+    assert await sender.heard(8) == [[number] for number in range(8)]
+    assert (await sender.heard(9))[8] == [8]
+    assert asyncio.get_running_loop().time() > 0
+
+
+async def test_a_link_that_goes_leaves_no_timer_behind(sender: Sender) -> None:
+    talking(sender)
+    sender.say(1)
+    await asyncio.sleep(0)
+    sender.outbox.detach()
+    sender.outbox.release()
+    await asyncio.sleep(1)
+    assert not sender.far.messages

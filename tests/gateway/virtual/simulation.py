@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -21,7 +22,8 @@ A, B, ROW = 0.010, 16, 0.001
 FULL = A + B * ROW
 CAPACITY = B / FULL
 """Rows a second of one worker that never waits."""
-_WIRE = 0.0002
+WIRE = 0.0002
+"""Seconds each way."""
 _CLOSE_LEAD = 0.0015
 
 
@@ -30,12 +32,12 @@ class Device:
 
     name = "device"
 
-    def __init__(self, lane: Lane, slow: float = 1.0) -> None:
+    def __init__(self, lane: Lane, slow: float = 1.0, wire: float = WIRE) -> None:
         self.forecast = Forecast()
         self.forecast.batch = B
         self.in_flight = 0
         self._lane = lane
-        self._slow = slow
+        self._slow, self._wire = slow, wire
         self._loop = asyncio.get_running_loop()
         self._on_the_way: list[Question] = []
         self._waiting: list[Question] = []
@@ -44,6 +46,7 @@ class Device:
         self._free_at = 0.0
         self._grant_lead = max(0.005, 0.15 * self.service(B))
         self._granted = 0
+        self._ids = count(1)
         self._tell([])
 
     def service(self, rows: int) -> float:
@@ -60,11 +63,12 @@ class Device:
         raise NotImplementedError
 
     def send(self, question: Question, now: float) -> None:
-        self.forecast.sent(question.rows, question.deadline, now)
+        question.id = next(self._ids)
+        self.forecast.sent(question.rows, question.deadline, now, question.id)
         self.in_flight += 1
         self._on_the_way.append(question)
         if len(self._on_the_way) == 1:
-            self._loop.call_later(_WIRE, self._arrive)
+            self._loop.call_later(self._wire, self._arrive)
 
     def _arrive(self) -> None:
         came, self._on_the_way = self._on_the_way, []
@@ -108,11 +112,13 @@ class Device:
         credits = max(capacity - len(self._waiting) - self._granted, 0)
         self._granted += credits
         load = max(self._free_at - now, 0.0), self.service(1), self.service(B), len(self._waiting)
-        self._loop.call_later(_WIRE, self._heard, list(answered), credits, load)
+        self._loop.call_later(self._wire, self._heard, list(answered), credits, load)
 
     def _heard(self, answered: list[Question], credits: int, load: tuple[float, float, float, int]) -> None:
         for question in answered:
             self.in_flight -= 1
+            if question.id == self.forecast.first:
+                self.forecast.answered(self._loop.time())
             question.answered(b"", ())
         self.forecast.credit += credits
         self.forecast.reported(self._loop.time(), *load)
@@ -130,7 +136,9 @@ class Counted(Question):
         self.tally[0] += 1
 
 
-async def on_time(policy: str, speeds: Sequence[float], load: float, deadline: float, count: int = 5000) -> float:
+async def on_time(
+    policy: str, speeds: Sequence[float], load: float, deadline: float, count: int = 5000, wire: float = WIRE
+) -> float:
     """The share of Poisson arrivals that are answered in time.
 
     Args:
@@ -139,11 +147,12 @@ async def on_time(policy: str, speeds: Sequence[float], load: float, deadline: f
         load: offered, as a share of what all could do offline.
         deadline: in full batches of a worker of speed 1.
         count: requests; the first tenth is not counted.
+        wire: seconds from the gateway to a worker, and back.
     """
     loop = asyncio.get_running_loop()
     outlook = Outlook(lambda key: True, lambda key: errors.NoLiveWorker("none"))
     lane = Lane(("digits", 1), policy == "late_binding", RetryBudget(), Quarantine(), outlook)
-    workers = [Device(lane, speed) for speed in speeds]
+    workers = [Device(lane, speed, wire) for speed in speeds]
     make: Any = POLICIES[policy]
     lane.set_workers(workers, make(workers, Random(7)), len(workers))
     await asyncio.sleep(1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.exchange.link import Link, MakeHandler
+from penstock.exchange.pace import Pace
 from penstock.gateway import connection
 from penstock.gateway.connection import Connection
 from penstock.testing.links import Recorder, linked
@@ -21,6 +22,7 @@ class User:
 
     def __init__(self) -> None:
         self.welcomed = asyncio.Event()
+        self.pace = Pace()
 
     def hello(self, stream: int) -> pb.ExchangeHello:
         return pb.ExchangeHello(stream=stream)
@@ -53,4 +55,5 @@ async def test_once_it_is_welcome_both_streams_are_there(monkeypatch: pytest.Mon
     assert made.small is not None
     assert made.medium is not None
     assert made.small is not made.medium
+    assert (made.small.pace, made.medium.pace) == (user.pace, None)
     await made.close(0)

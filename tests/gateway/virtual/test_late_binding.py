@@ -17,6 +17,12 @@ async def test_ninety_nine_of_a_hundred_are_in_time(speeds: tuple[float, ...], l
     assert await on_time("late_binding", speeds, load, deadline) >= 0.99
 
 
+@pytest.mark.parametrize(("speeds", "load", "least"), [(EQUAL_2, 0.75, 0.99), (EQUAL_4, 0.90, 0.95)])
+async def test_a_longer_way_is_learned_and_costs_little(speeds: tuple[float, ...], load: float, least: float) -> None:
+    """A millisecond each way, of thirteen that there are to spare."""
+    assert await on_time("late_binding", speeds, load, 1.5, wire=0.001) >= least
+
+
 @pytest.mark.parametrize("policy", OTHERS)
 @pytest.mark.parametrize(
     ("speeds", "load", "deadline"), [(EQUAL_2, 0.75, 1.5), (EQUAL_4, 0.90, 1.5), (ONE_SLOW, 0.95, 3.0)]

@@ -32,6 +32,7 @@ class FakeConnection:
         self.link, self.far = linked(Recorder(), self.worker, shared=shared)
         self.memory = self.link.memory
         self.small = self.medium = Outbox(pb.ExchangeRequest)
+        self.small.pace = user.pace
         self.small.attach(self.link)
         self.times_given_up = 0
         self.lives = True
@@ -374,3 +375,27 @@ async def test_demand_is_said_once_for_each_figure() -> None:
     assert (message.waiting_rows, len(message.questions)) == (5, 1)
     scene.subchannel.demand(5)
     assert await scene.connection.heard() == []
+
+
+async def questions_in_each_message(full_us: int) -> list[int]:
+    """Of a worker of that speed that is five milliseconds away, and asked ten times within ten milliseconds."""
+    scene = Scene()
+    load = pb.ExchangeLoad(one_us=full_us, full_us=full_us)
+    scene.connection.say(credits=99, load=load)
+    for _ in range(60):
+        asked = scene.ask()
+        await asyncio.sleep(0.005 + full_us / 1e6)
+        scene.connection.say(answers=[pb.ExchangeAnswer(id=asked.id, response=b"r")], load=load)
+    await scene.connection.heard()
+    for _ in range(10):
+        scene.ask()
+        await asyncio.sleep(0.001)
+    return [len(message.questions) for message in await scene.connection.heard()]
+
+
+async def test_under_load_questions_for_a_quick_worker_wait_for_its_answer_and_leave_together() -> None:
+    assert await questions_in_each_message(full_us=100) == [1, 1, 1, 1, 1, 1, 4]
+
+
+async def test_a_slow_worker_is_kept_supplied() -> None:
+    assert await questions_in_each_message(full_us=4000) == [1] * 10

@@ -65,7 +65,22 @@ def test_every_batch_that_comes_back_corrects_the_prediction() -> None:
     late.end(100.025)
     assert late.start(100.025) == pytest.approx(100.055)
     late.end(100.050)
-    assert (late.busy, late.start(100.050)) == (False, 100.050)
+    assert not late.busy
+
+
+def test_what_an_idle_device_takes_longer_is_learned_and_a_busy_one_hides_it() -> None:
+    made = line()
+    for number in range(100):
+        at = 200.0 + number
+        made.begin(at, 0.020)
+        made.begin(at, 0.020)
+        made.end(at + 0.021)
+        made.end(at + 0.500)  # whatever it was, it was not the way to an idle device
+    assert made.start(300.0) == pytest.approx(300.001, abs=1e-5)
+    assert made.busy_for(300.0) == 0.0
+    made.begin(300.0, 0.020)
+    assert made.busy_for(300.0) == pytest.approx(0.021, abs=1e-5)
+    assert made.start(300.0) == pytest.approx(300.021, abs=1e-5)
 
 
 def test_a_batch_begins_at_once_where_the_device_should_have_been_free() -> None:

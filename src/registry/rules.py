@@ -28,7 +28,7 @@ def manifest_of(model: Model | None, draft: Draft, now: float) -> Manifest:
     Raises:
         FailedPrecondition: there is no next number.
     """
-    greatest = max(model.settings.deleted_up_to, *(v.number for v in model.versions)) if model else 0
+    greatest = max([model.settings.deleted_up_to, *(v.number for v in model.versions)]) if model else 0
     number = draft.version or greatest + 1
     if number > MAX_VERSION:
         raise FailedPrecondition(

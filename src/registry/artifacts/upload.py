@@ -109,7 +109,7 @@ class Upload:
     async def keep(self) -> None:
         """Put all that arrived into place, to stay whatever happens; files of the same content are replaced."""
         with storage_errors():
-            if True:
+            async with self._store.changing:
                 await asyncio.to_thread(self._keep)
 
     def _hold(self, sha256: str) -> None:

@@ -57,6 +57,10 @@ class Settings:
     max_store_bytes: int = _setting(0, "all files in the registry's store; 0: as much as the disk has")
     min_free_bytes: int = _setting(256 * 1024**2, "what uploads leave free on the registry's disk")
     max_unfinished_bytes: int = _setting(64 * 1024**3, "what is kept of uploads that broke off")
+    artifact_urls: str = _setting("", "URLs below which the registry may fetch versions, separated by spaces")
+    url_timeout: float = _setting(3600.0, "seconds that the registry may take to fetch one version")
+    signatures: str = _setting("off", "required: only signed versions; check: no wrongly signed ones; off")
+    trusted_keys: str = _setting("", "a file with the public keys whose signatures count (PEM, Ed25519)")
     upload_keep: float = _setting(24 * 3600.0, "seconds for which an upload that broke off may go on")
     gc_grace: float = _setting(3600.0, "seconds for which the registry keeps files that no version needs")
     gc_interval: float = _setting(600.0, "seconds between two removals of such files; 0: only by `penstock gc`")
@@ -147,6 +151,7 @@ _CHOICES = {
     "auth": ("off", "keys"),
     "balancer": ("late_binding", "round_robin", "power_of_two_choices", "least_predicted_completion"),
     "carrier": ("auto", "unix", "grpc"),
+    "signatures": ("off", "check", "required"),
     "trace_exporter": ("off", "console", "otlp"),
     "log_level": ("debug", "info", "warning", "error"),
 }

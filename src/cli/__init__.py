@@ -9,7 +9,7 @@ import typer
 from ..config import BadSetting
 from ..errors import PenstockError
 from ..rpc.ports import PortTaken, PublicBind
-from . import artifacts, bench, keys, models, predict, publish, servers, show, status
+from . import archive, artifacts, bench, keys, models, predict, publish, servers, show, signing, status
 
 app = typer.Typer(
     help="Penstock serves PyTorch models over gRPC.",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (servers, publish, predict, bench, status, models, artifacts, show):
+for module in (servers, publish, predict, bench, status, models, artifacts, archive, signing, show):
     module.add_to(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(show.config_app, name="config")

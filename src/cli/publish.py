@@ -13,6 +13,7 @@ from .control import control
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
+from .signing import SignKey, signature_file
 from .source import read_source
 from .upload import Upload
 from .wait import wait_until_available
@@ -25,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def publish(
     name: Annotated[str, typer.Argument(help="The model's name.")],
-    source: Annotated[str, typer.Argument(help="model.pt2 | model.pt | file.py:Class | folder:file.py:Class")],
+    source: Annotated[str, typer.Argument(help="model.pt2 | model.pt | [FOLDER:]file.py:Class | URL")],
     version: Annotated[int, typer.Option(help="Its number; 0: the next one.")] = 0,
     alias: Annotated[list[str] | None, typer.Option(help="An alias that shall mean it; may be repeated.")] = None,
     max_batch_size: Annotated[int, typer.Option(help="The most rows that run together; 0: the default.")] = 0,
@@ -41,6 +42,8 @@ def publish(
     length_bucket: Buckets = None,
     max_pad_fraction: MaxFraction = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    entry: Annotated[str, typer.Option(help="If SOURCE is the URL of a folder: what to load in it.")] = "",
+    sign_key: SignKey = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when it is stored.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is AVAILABLE.")] = 300.0,
     address: Address = None,
@@ -49,7 +52,7 @@ def publish(
 ) -> None:
     """Store a new version and load it. A model's first version gets the alias `stable`; later ones when told to."""
     padding = read_padding(pad, pad_value, mask or [], length_bucket or [], max_pad_fraction)
-    known = read_source(source, input_ or [])
+    known = read_source(source, input_ or [], entry=entry)
     header = pb.PublishHeader(
         name=name,
         version=version,
@@ -61,11 +64,14 @@ def publish(
         aliases=(alias or []) if no_wait else [],  # else they move once the version answers
         instances=instances,
         device=device,
+        url=known.url,
     )
     header.batching.max_queue_delay.FromMilliseconds(round(max_queue_delay * 1000))
+    signature = signature_file(header, sign_key) if sign_key else ()
+    header.files.extend(file.entry() for file in signature)
     with control(address, api_key) as registry, progress() as bar:
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
-        upload = Upload(registry, header, known.files, lambda size: bar.update(task, completed=size))
+        upload = Upload(registry, header, (*known.files, *signature), lambda size: bar.update(task, completed=size))
         published = upload.run()
     number = published.manifest.version
     if not no_wait:

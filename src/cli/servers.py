@@ -151,6 +151,10 @@ def registry(
         gc_grace=chosen.gc_grace,
         gc_interval=chosen.gc_interval,
         upload_keep=chosen.upload_keep,
+        artifact_urls=chosen.artifact_urls,
+        url_timeout=chosen.url_timeout,
+        signatures=chosen.signatures,
+        trusted_keys=chosen.trusted_keys,
         insecure=chosen.insecure,
     )
     try:
@@ -237,6 +241,8 @@ def worker(
         insecure=chosen.insecure,
         lame_duck=chosen.lame_duck,
         grace=chosen.grace,
+        signatures=chosen.signatures,
+        trusted_keys=chosen.trusted_keys,
     )
     if assigned:
         plan = _assignment(plan)

@@ -12,6 +12,7 @@ from penstock.v1 import model_pb2
 
 from ..config import BadSetting
 from ..signature import parse_spec
+from .urls import described, is_url
 
 _SUFFIXES = {".pt2": "torch_export", ".pt": "torchscript", ".ts": "torchscript"}
 _CHUNK = 1024 * 1024
@@ -51,19 +52,27 @@ class Source:
     format: str
     entry: str
     files: tuple[File, ...]
+    url: str = ""
+    """Where the registry fetches the other files itself."""
 
 
-def read_source(source: str, inputs: Sequence[str] = ()) -> Source:
+def read_source(source: str, inputs: Sequence[str] = (), *, entry: str = "") -> Source:
     """Understand SOURCE.
 
     Args:
         source: `model.pt2`, `model.pt`, `file.py:Class`, or `folder/file.py:Class` preceded by nothing else; a Python
             file is published with the other files of its folder only if the folder is named: `folder:file.py:Class`.
+            Or a URL, whose files are not here.
         inputs: for TorchScript, `x=FP32[batch,64]` each.
+        entry: what to load in the folder of a URL.
 
     Raises:
         BadSetting: it is none of these, or a file is missing.
     """
+    if is_url(source):
+        format_, entry = described(source, entry, _SUFFIXES)
+        sent = (File("signature.json", _signature(inputs)),) if inputs else ()
+        return Source(format_, entry, sent, url=source)
     if source.count(":") and source.rpartition(":")[0].endswith(".py"):
         return _python(source)
     path = Path(source)

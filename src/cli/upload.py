@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import grpc
 
 from penstock.v1 import artifacts_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from ..errors import ArtifactCorrupt, Conflict, PenstockError, Unavailable
+from ..errors import ArtifactCorrupt, Conflict, PenstockError, RegistryUnavailable, Unavailable
 from ..rpc.errors import from_rpc_error
 from .control import TIMEOUT, Control
 from .output import err
-from .source import File
 
+Header = pb.PublishHeader | pb.RestoreHeader
 UPLOAD_TIMEOUT = 24 * 3600.0
 _ATTEMPTS = 6
 """So often without a byte more than before; the pauses between them are 31 s together."""
 
+_PREPARED = 1000
+"""Files that are asked for in one call."""
+
+
+class Bytes(Protocol):
+    """A file to send."""
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """Its bytes from an offset on."""
+
 
 class Upload:
-    """One upload.
+    """One upload, of a version or of a whole model out of an archive.
 
     Args:
         registry: where to.
@@ -34,8 +45,8 @@ class Upload:
     def __init__(
         self,
         registry: Control,
-        header: pb.PublishHeader,
-        files: Sequence[File],
+        header: Header,
+        files: Sequence[Bytes],
         on_progress: Callable[[int], None],
     ) -> None:
         self._registry = registry
@@ -44,9 +55,10 @@ class Upload:
         self._on_progress = on_progress
         self.sent = 0
         """Bytes that were sent, whether they arrived or not."""
+        self._complete = False
 
-    def run(self) -> pb.PublishResponse:
-        """Send what is missing until the version is stored.
+    def run(self) -> Any:
+        """Send what is missing until it is stored; the registry's answer.
 
         Raises:
             PenstockError: the registry refuses it, or cannot be reached for longer than half a minute.
@@ -70,36 +82,53 @@ class Upload:
 
     def _may_go_on(self, error: PenstockError) -> bool:
         """What came wrong may have been what was there before: it is sent again, whole, once."""
+        if self._complete and self._means_another_next_time(error):
+            err().print("it may be stored all the same: look with `penstock status` before you publish it again")
+            return False
         resumed = any(self._header.offsets)
         return isinstance(error, (Unavailable, Conflict)) or (isinstance(error, ArtifactCorrupt) and resumed)
 
+    def _means_another_next_time(self, error: PenstockError) -> bool:
+        """Whether the registry may have stored it before the answer was lost, and would give it the next number."""
+        numbered = isinstance(self._header, pb.RestoreHeader) or self._header.version
+        lost = isinstance(error, RegistryUnavailable) or not error.reason
+        return not numbered and lost
+
     def _prepare(self, trusting: bool) -> int:
-        if not trusting:
-            del self._header.offsets[:]
+        del self._header.offsets[:]
+        if not trusting or not self._files:
             return 0
-        request = artifacts_pb2.PrepareUploadRequest(files=self._header.files)
         stub, metadata = self._registry.stub, self._registry.metadata
-        answer = stub.PrepareUpload(request, timeout=TIMEOUT, metadata=metadata, wait_for_ready=self.sent > 0)
-        self._header.offsets[:] = _each_once(self._header, answer.offsets)
+        there: list[int] = []
+        for start in range(0, len(self._files), _PREPARED):
+            request = artifacts_pb2.PrepareUploadRequest(files=self._header.files[start : start + _PREPARED])
+            answer = stub.PrepareUpload(request, timeout=TIMEOUT, metadata=metadata, wait_for_ready=self.sent > 0)
+            there += answer.offsets
+        self._header.offsets[:] = _each_once(self._header, there)
         return sum(self._header.offsets)
 
-    def _send(self) -> pb.PublishResponse:
+    def _send(self) -> Any:
+        self._complete = False
         self._on_progress(sum(self._header.offsets))
-        return self._registry.stub.Publish(self._parts(), timeout=UPLOAD_TIMEOUT, metadata=self._registry.metadata)
+        restoring = isinstance(self._header, pb.RestoreHeader)
+        call: Any = self._registry.stub.RestoreModel if restoring else self._registry.stub.Publish
+        return call(self._parts(), timeout=UPLOAD_TIMEOUT, metadata=self._registry.metadata)
 
-    def _parts(self) -> Iterator[pb.PublishRequest]:
+    def _parts(self) -> Iterator[pb.PublishRequest | pb.RestoreModelRequest]:
+        request: Any = pb.RestoreModelRequest if isinstance(self._header, pb.RestoreHeader) else pb.PublishRequest
         there = sum(self._header.offsets)
         offsets = list(self._header.offsets) or [0] * len(self._files)
-        yield pb.PublishRequest(header=self._header)
+        yield request(header=self._header)
         for file, offset in zip(self._files, offsets, strict=True):
             for chunk in file.chunks(offset):
-                yield pb.PublishRequest(chunk=chunk)
+                yield request(chunk=chunk)
                 self.sent += len(chunk)
                 there += len(chunk)
                 self._on_progress(there)
+        self._complete = True
 
 
-def _each_once(header: pb.PublishHeader, offsets: Sequence[int]) -> list[int]:
+def _each_once(header: Header, offsets: Sequence[int]) -> list[int]:
     """Of several files with the same content the first is sent, and is there when the others' turn comes."""
     seen: set[str] = set()
     found = []

@@ -43,6 +43,7 @@ from .request import (
     MalformedRequest,
     ModelNotFound,
     NotFound,
+    OriginNotAllowed,
     PermissionDenied,
     ScopeInsufficient,
     Unauthenticated,
@@ -64,6 +65,7 @@ from .state import (
     ModelNotDeployed,
     PoisonRequest,
     ServableIsGenerator,
+    SignatureRefused,
     VersionNotAvailable,
 )
 
@@ -115,6 +117,7 @@ __all__ = [
     "ModelNotFound",
     "NoLiveWorker",
     "NotFound",
+    "OriginNotAllowed",
     "PenstockError",
     "PermissionDenied",
     "PoisonRequest",
@@ -124,6 +127,7 @@ __all__ = [
     "ResourceExhausted",
     "ScopeInsufficient",
     "ServableIsGenerator",
+    "SignatureRefused",
     "SlowConsumer",
     "StorageFull",
     "StreamBroken",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..errors import Conflict
 from ..signature import Signature
 from . import deletion, placement, rules
 from .fleet import Fleet
@@ -71,6 +72,24 @@ class Catalogue:
         decision = rules.publish(before, draft, self._wall(), principal)
         await self._apply(before, decision)
         return decision.model.versions[-1]
+
+    def stored(self, name: str) -> Model | None:
+        """A model whole, as an archive has it; None: there is none."""
+        return self._models.get(name)
+
+    def all_stored(self) -> list[Model]:
+        """All models, by name."""
+        return sorted(self._models.values(), key=lambda model: model.name)
+
+    async def restore(self, model: Model) -> ModelView:
+        """Put back a model that is checked and whose files are in place.
+
+        Raises:
+            Conflict: there is one of its name.
+        """
+        if model.name in self._models:
+            raise Conflict(f"a model {model.name!r} was published meanwhile; import it again")
+        return await self._apply(None, rules.Decision(model, model.changes))
 
     def digests(self) -> set[str]:
         """Of all files of all versions."""

@@ -8,9 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import InvalidArgument, Violation
-from .artifacts import Artifacts, EndedEarly, Upload
+from ..signing import Trust
+from .artifacts import Artifacts, Upload
 from .drafts import check_draft, file_violations
-from .names import quoted, refuse
+from .fetching import Fetching
+from .names import refuse
+from .origins import Origins
+from .provenance import check_signed
+from .receiving import checked_offsets, receive
 from .records import draft_from_message, manifest_to_message
 from .registry import Registry
 from .state import Draft, FileEntry, Version
@@ -22,10 +27,15 @@ Requests = AsyncIterator[pb.PublishRequest]
 class Publishing:
     """Takes uploads, any number at a time."""
 
-    def __init__(self, registry: Registry, artifacts: Artifacts) -> None:
+    def __init__(
+        self, registry: Registry, artifacts: Artifacts, origins: Origins | None = None, trust: Trust | None = None
+    ) -> None:
         self._registry = registry
         self._artifacts = artifacts
-        self._turn = asyncio.Lock()
+        self._origins = origins or Origins()
+        self._trust = trust or Trust()
+        self.turn = asyncio.Lock()
+        """Whoever holds it may look whether something is there, and then put it there."""
 
     async def publish(self, requests: Requests, principal: str) -> pb.PublishResponse:
         """Store a new version; one that is there with the same content is answered without reading its bytes.
@@ -35,17 +45,34 @@ class Publishing:
             VersionExists: the number is taken by other content.
             ArtifactCorrupt: a file is not what the header says.
             Conflict: bytes that were not sent are not here any more.
-            StorageFull: the disk is full, or a limit is reached. In all these cases nothing is published.
+            StorageFull: the disk is full, or a limit is reached.
+            SignatureRefused: it is not signed as it must be. In all these cases nothing is published; what else can go
+                wrong with a URL is said in `fetching`.
         """
         draft, offsets = await _header(requests)
+        if draft.url:
+            return await self._publish_fetched(requests, draft, offsets, principal)
         check_draft(draft, self._artifacts.room.limits)
         known = self._registry.published(draft)
         if known is not None:
             return _response(known, existed=True)
         self._artifacts.room.check(sum(file.size for file in draft.files) - sum(offsets))
         async with self._artifacts.begin(draft.files) as upload:
-            await _receive(requests, draft.files, offsets, upload)
+            await receive(requests, draft.files, offsets, upload)
+            await check_signed(self._trust, upload, draft)
             return await to_the_end(self._store(upload, draft, principal))
+
+    async def _publish_fetched(
+        self, requests: Requests, draft: Draft, offsets: Sequence[int], principal: str
+    ) -> pb.PublishResponse:
+        fetching = Fetching(self._origins, draft, self._artifacts.room.limits)
+        coming = await fetching.look() + sum(file.size for file in draft.files) - sum(offsets)
+        self._artifacts.room.check(coming)
+        async with self._artifacts.begin(draft.files) as upload:
+            await receive(requests, draft.files, offsets, upload)
+            whole = await fetching.fetch(upload)
+            await check_signed(self._trust, upload, whole)
+            return await to_the_end(self._store(upload, whole, principal))
 
     async def prepare(self, files: tuple[FileEntry, ...]) -> list[int]:
         """How many of each file's first bytes need not be sent.
@@ -58,7 +85,7 @@ class Publishing:
 
     async def _store(self, upload: Upload, draft: Draft, principal: str) -> pb.PublishResponse:
         """Publish what has arrived, unless somebody else was faster; only one at a time may be here."""
-        async with self._turn:
+        async with self.turn:
             known = self._registry.published(draft)
             if known is not None:
                 return _response(known, existed=True)
@@ -75,46 +102,4 @@ async def _header(requests: Requests) -> tuple[Draft, list[int]]:
     if first is None or not first.HasField("header"):
         raise InvalidArgument("the first message must hold the header", violations=[Violation("header", "is missing")])
     draft = draft_from_message(first.header)
-    return draft, _offsets(draft, first.header.offsets)
-
-
-def _offsets(draft: Draft, offsets: Sequence[int]) -> list[int]:
-    if not offsets:
-        return [0] * len(draft.files)
-    if len(offsets) != len(draft.files):
-        raise _mismatch("offsets", f"{len(offsets)} offsets for {len(draft.files)} files; say one for each, or none")
-    for index, (offset, entry) in enumerate(zip(offsets, draft.files, strict=True)):
-        if not 0 <= offset <= entry.size:
-            raise _mismatch(f"offsets[{index}]", f"{offset}: must be from 0 to the file's size")
-    return list(offsets)
-
-
-async def _receive(requests: Requests, files: tuple[FileEntry, ...], offsets: Sequence[int], upload: Upload) -> None:
-    for index, (entry, offset) in enumerate(zip(files, offsets, strict=True)):
-        if offset and offset == entry.size:
-            await upload.reuse(entry)
-        else:
-            await upload.receive(entry, _bytes_of(requests, f"files[{index}]", entry, offset), offset)
-    rest = await anext(requests, None)
-    if rest is not None:
-        raise _mismatch("files", "more bytes came than all files together have")
-
-
-async def _bytes_of(requests: Requests, field: str, entry: FileEntry, offset: int) -> AsyncIterator[bytes]:
-    """The chunks of one file; a file without bytes has none."""
-    missing = entry.size - offset
-    while missing > 0:
-        request = await anext(requests, None)
-        if request is None:
-            text = f"the stream ended {missing} bytes before the end of {quoted(entry.path)}"
-            raise EndedEarly(f"{field}: {text}", violations=[Violation(field, text)])
-        if not request.HasField("chunk"):
-            raise _mismatch(field, "only the first message may hold a header; all others hold a chunk")
-        missing -= len(request.chunk)
-        if missing < 0:
-            raise _mismatch(field, f"a chunk goes {-missing} bytes beyond the end of {quoted(entry.path)}")
-        yield request.chunk
-
-
-def _mismatch(field: str, text: str) -> InvalidArgument:
-    return InvalidArgument(f"{field}: {text}", violations=[Violation(field, text)])
+    return draft, checked_offsets(draft.files, first.header.offsets)

@@ -106,6 +106,7 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         tuple(message.aliases),
         message.instances,
         message.device,
+        url=message.url,
     )
 
 

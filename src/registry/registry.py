@@ -16,7 +16,7 @@ from .keyring import Keyring
 from .leases import TTL_S, Leases
 from .names import known_version
 from .placement import KEEP_WARM_S
-from .state import AliasChange, Draft, Key, LoadReport, ModelView, State, Version, Worker
+from .state import AliasChange, Draft, Key, LoadReport, Model, ModelView, State, Version, Worker
 from .store import Store, Stored
 from .turns import Turns
 from .watch import Hub
@@ -76,6 +76,18 @@ class Registry:
     async def publish(self, draft: Draft, principal: str) -> Version:
         """Add a version whose draft is checked, whose files are in place and which `published` found to be new."""
         return await self._turns.take(self._catalogue.publish(draft, principal))
+
+    def stored(self, name: str) -> Model | None:
+        """A model whole, as an archive has it; None: there is none."""
+        return self._catalogue.stored(name)
+
+    def all_stored(self) -> list[Model]:
+        """All models, by name."""
+        return self._catalogue.all_stored()
+
+    async def restore(self, model: Model) -> ModelView:
+        """Put back a model that is checked and whose files are in place. Raises Conflict: there is one of its name."""
+        return await self._turns.take(self._catalogue.restore(model))
 
     def digests(self) -> set[str]:
         """Of all files of all versions, as they are now."""

@@ -20,16 +20,20 @@ from ..rpc.interceptor import CallInterceptor
 from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.ports import is_loopback
 from ..rpc.server import bind, build
+from ..signing import read_trust
 from .artifacts import Artifacts
 from .collector import GRACE_S as GC_GRACE_S
 from .collector import INTERVAL_S, KEEP_S, Collector
 from .gate import ensure_admin_key, key_gate
 from .leases import TTL_S
 from .limits import DEFAULT_LIMITS, Limits
+from .origins import Origins
+from .origins.origins import LIMIT_S
 from .placement import KEEP_WARM_S
 from .registry import Registry, opened
 from .servicer import SERVICE, RegistryServicer
 from .stores.sqlite import SqliteStore
+from .urls import read_allowed
 
 TICK_S = 1.0
 GRACE_S = 2.0
@@ -60,6 +64,14 @@ class RegistryConfig:
     """Seconds between two collections of such files; 0: none without `penstock gc`."""
     upload_keep: float = KEEP_S
     """Seconds for which an upload that broke off may go on."""
+    artifact_urls: str = ""
+    """URLs below which versions may be fetched, separated by spaces; empty: none."""
+    url_timeout: float = LIMIT_S
+    """Seconds that fetching one version may take."""
+    signatures: str = "off"
+    """See `signing.Trust`."""
+    trusted_keys: str = ""
+    """A file with the public keys that count, in PEM."""
     insecure: bool = False
     """Listen on an address that others can reach, though nothing is encrypted."""
 
@@ -91,13 +103,15 @@ async def serve(config: RegistryConfig, stop: Stop) -> int:
         stack.push_async_callback(store.close)
         artifacts = await asyncio.to_thread(Artifacts, config.data_dir / "artifacts", config.limits)
         registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm)
+        origins = Origins(read_allowed(config.artifact_urls), config.url_timeout)
+        trust = await asyncio.to_thread(read_trust, config.signatures, config.trusted_keys)
         collector = Collector(registry, artifacts, config.gc_grace, config.upload_keep)
         gates = []
         if config.auth == "keys":
             await ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
         health = Health()
-        services = [(SERVICE, RegistryServicer(registry, artifacts, collector))]
+        services = [(SERVICE, RegistryServicer(registry, artifacts, collector, origins, trust))]
         server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
         await stack.enter_async_context(_serving(server, health, registry, config, stop))
         await stack.enter_async_context(_ticking(registry))

@@ -13,12 +13,17 @@ from ..errors import InvalidArgument, Violation
 from ..rpc.call import Call
 from ..rpc.messages import signature_from_message
 from ..signature import Signature
+from ..signing import Trust
 from . import records
 from .artifacts import Artifacts
 from .collector import Collector
+from .origins import Origins
 from .publishing import Publishing, Requests
 from .registry import Registry
+from .restoring import Requests as RestoreRequests
+from .restoring import Restoring
 from .state import Key, ModelView, Worker
+from .stored_records import stored_to_message
 from .watch import Kind, Update
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"]
@@ -29,11 +34,19 @@ PRINCIPAL_KEY = "x-penstock-principal"
 class RegistryServicer:
     """What `rpc.service.handlers` serves."""
 
-    def __init__(self, registry: Registry, artifacts: Artifacts, collector: Collector | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        artifacts: Artifacts,
+        collector: Collector | None = None,
+        origins: Origins | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         self._registry = registry
         self._artifacts = artifacts
         self._collector = collector or Collector(registry, artifacts)
-        self._publishing = Publishing(registry, artifacts)
+        self._publishing = Publishing(registry, artifacts, origins, trust)
+        self._restoring = Restoring(registry, artifacts, self._publishing.turn, trust)
 
     async def publish(self, requests: Requests, call: Call) -> pb.PublishResponse:
         """Store a new version."""
@@ -116,6 +129,17 @@ class RegistryServicer:
             unfinished_bytes=sum(leftover.size for leftover in found.leftovers),
             stored_bytes=self._artifacts.room.used,
         )
+
+    async def export_models(
+        self, request: pb.ExportModelsRequest, call: Call
+    ) -> AsyncIterator[pb.ExportModelsResponse]:
+        """All models whole, as they are when the call begins."""
+        for model in self._registry.all_stored():
+            yield pb.ExportModelsResponse(model=stored_to_message(model))
+
+    async def restore_model(self, requests: RestoreRequests, call: Call) -> pb.RestoreModelResponse:
+        """Put a model of an archive back."""
+        return await self._restoring.restore(requests)
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         """The whole state, then every change, until the caller goes or the registry drains."""

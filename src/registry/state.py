@@ -83,6 +83,8 @@ class Draft:
     """0: one."""
     device: str = ""
     """Empty: `auto`."""
+    url: str = ""
+    """Where its other files are fetched from; empty: `files` are all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class Fetched:
         """A file that was found to be right."""
         self._files[path] = file
 
+    def content(self, path: str, most: int) -> bytes | None:
+        """At most so many of a file's first bytes, as they were checked; None: there is no such file."""
+        file = self._files.get(path)
+        return None if file is None else file.read(most)
+
     def check(self) -> None:
         """Make sure that the files are still those that were checked.
 

@@ -17,6 +17,7 @@ from .executor import Executor
 from .fetch import fetch
 from .loaded import Loaded, load
 from .model_thread import ModelThread
+from .provenance import check_signed, trust_of
 from .registry_client import RegistryClient
 from .warmup import prove, warm_up
 from .worker_config import WorkerConfig
@@ -84,9 +85,11 @@ async def make_ready(
     """
     stages = _Stages(registry, record)
     record.device = resolve_device(config.device, config.index)
+    trust = await asyncio.to_thread(trust_of, config)
     manifest = (await registry.version(config.name, config.version)).manifest
     await stages.enter("fetching", 0.0)
     with await fetch(registry, manifest, config.cache_dir, stages.fetched) as files:
+        await asyncio.to_thread(check_signed, trust, config, manifest, files)
         await stages.enter("loading", _FETCHED)
         loaded = await thread.call(lambda: load(manifest.format, files.folder, manifest.entry, record.device))
         files.check()

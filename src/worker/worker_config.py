@@ -32,3 +32,7 @@ class WorkerConfig:
     """Seconds between the announcement of a drain and the refusal of new requests."""
     grace: float = 20.0
     """Seconds for what is queued when the worker stops."""
+    signatures: str = "off"
+    """See `signing.Trust`; this worker's own setting, whatever the registry thinks."""
+    trusted_keys: str = ""
+    """A file with the public keys that count, in PEM."""

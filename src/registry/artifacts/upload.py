@@ -7,10 +7,10 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVarTuple
 
 from ...errors import ArtifactCorrupt, Conflict, InvalidArgument
 from ..names import quoted
@@ -18,6 +18,8 @@ from ..state import FileEntry
 from ..turns import to_the_end
 from .blobs import Blobs
 from .disk import CHUNK_BYTES, open_file, size_of, storage_errors, sync_folder
+
+Ts = TypeVarTuple("Ts")
 
 
 class EndedEarly(InvalidArgument):
@@ -77,18 +79,36 @@ class Upload:
             if offset:
                 await self._go_on(path, entry, offset)
             else:
-                await asyncio.to_thread(self._create, path)
+                await _finished(self._create, path)
             self._begun[path] = entry.sha256
-            size = offset
-            async for chunk in chunks:
-                size += len(chunk)
-                await asyncio.to_thread(self._write, chunk)
-            await asyncio.to_thread(self._sync)
+            size = offset + await self._append_all(chunks)
         if (size, self._hash.hexdigest()) != (entry.size, entry.sha256):
             await asyncio.to_thread(self._discard, path)
             text = f"{quoted(entry.path)} arrived with other content than its entry says ({size} of {entry.size} bytes)"
             raise ArtifactCorrupt(f"{text}; send it again", metadata={"path": quoted(entry.path)})
         self._arrived[entry.sha256] = path
+
+    async def download(self, name: str, chunks: AsyncIterator[bytes], most: int) -> FileEntry:
+        """Take one file of which nobody has said what it must be.
+
+        Args:
+            name: its path in the version.
+            chunks: its bytes; closed at the end.
+            most: how many there may be.
+
+        Raises:
+            InvalidArgument: there are more; nothing of it stays.
+            StorageFull: the disk is full, or a limit is reached.
+        """
+        path = self._folder / f"download.{len(self._begun)}"  # it cannot go on if it breaks off
+        with storage_errors():
+            await _finished(self._create, path)
+            self._begun[path] = ""
+            size = await self._append_all(_bounded(name, chunks, most))
+        sha256 = self._hash.hexdigest()
+        self._hold(sha256)
+        self._arrived[sha256] = path
+        return FileEntry(name, size, sha256)
 
     async def reuse(self, entry: FileEntry) -> None:
         """Take a file that is here already: in the store, earlier in this upload, or whole from one that broke off.
@@ -112,6 +132,32 @@ class Upload:
             async with self._store.changing:
                 await asyncio.to_thread(self._keep)
 
+    async def content(self, sha256: str) -> bytes:
+        """A small file that has arrived, or is in the store, read in full.
+
+        Raises:
+            ArtifactCorrupt: it cannot be read, or is not small.
+        """
+        path = self._arrived.get(sha256) or self._store.path(sha256)
+        try:
+            with await asyncio.to_thread(open_file, path) as file:
+                content = await asyncio.to_thread(file.read, CHUNK_BYTES)
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != sha256:
+            text = f"the file {sha256[:12]}… cannot be read, or has more than {CHUNK_BYTES} bytes; send it again"
+            raise ArtifactCorrupt(text, metadata={"sha256": sha256})
+        return content
+
+    async def _append_all(self, chunks: AsyncIterator[bytes]) -> int:
+        """To the file that was begun; how many bytes there were, which the disk then has."""
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            await _finished(self._write, chunk)
+        await _finished(self._sync)
+        return size
+
     def _hold(self, sha256: str) -> None:
         if sha256 not in self._held:
             self._store.hold({sha256})
@@ -130,7 +176,7 @@ class Upload:
             while left > 0 and (chunk := await asyncio.to_thread(there.read, min(CHUNK_BYTES, left))):
                 left -= len(chunk)
                 await asyncio.to_thread(self._hash.update, chunk)
-        await asyncio.to_thread(self._append, path, offset)
+        await _finished(self._append, path, offset)
 
     def _create(self, path: Path) -> None:
         self._file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w")
@@ -176,11 +222,25 @@ class Upload:
         if self._file is not None:
             self._file.close()
         for path, sha256 in self._begun.items():
-            if broke_off:
+            if broke_off and sha256:
                 self._store.put_aside(path, sha256)
             else:
                 self._discard(path)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def _finished(work: Callable[[*Ts], None], *args: *Ts) -> None:
+    """In a thread, and waited for even by who is cancelled: else a file is closed that is still being written to."""
+    await to_the_end(asyncio.to_thread(work, *args))
+
+
+async def _bounded(name: str, chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise InvalidArgument(f"{quoted(name)} has more than {most} bytes (settings max_file_bytes, …)")
+        yield chunk
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -1,0 +1,166 @@
+"""A registry that is killed at random points of publishing: each version is there whole, or not at all.
+
+PENSTOCK_KILLS says how often; the figure in the documents is of 1,000.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from penstock.rpc.channel import client_options
+from penstock.v1 import artifacts_pb2, model_pb2
+from penstock.v1 import registry_pb2 as pb
+from penstock.v1.registry_pb2_grpc import RegistryServiceStub
+
+KILLS = int(os.environ.get("PENSTOCK_KILLS", "25"))
+CHUNK = 64 * 1024
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120 + 4 * KILLS)]
+
+
+class Nursery:
+    """Where registries come from: to start each anew would take a second."""
+
+    def __init__(self) -> None:
+        line = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def make(self, data_dir: Path) -> Registry:
+        """A registry on a folder that no other one uses."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{data_dir}\n")
+        self._process.stdin.flush()
+        pid = int(self._process.stdout.readline())
+        return Registry(pid, json.loads(self._process.stdout.readline())["address"])
+
+    def close(self) -> None:
+        """No more."""
+        self._process.communicate()
+
+
+class Registry:
+    """A registry in a process of its own."""
+
+    def __init__(self, pid: int, address: str) -> None:
+        self._pid, self._descriptor = pid, os.pidfd_open(pid)
+        self.channel = grpc.insecure_channel(address, client_options())
+        self.stub: Any = RegistryServiceStub(self.channel)
+
+    def kill(self) -> None:
+        """Returns when it is gone."""
+        os.kill(self._pid, signal.SIGKILL)
+        select.select([self._descriptor], [], [])
+        os.close(self._descriptor)
+        self.channel.close()
+
+    def models(self) -> list[pb.ModelRecord]:
+        watch = self.stub.Watch(pb.WatchRequest())
+        try:
+            return list(next(watch).models)
+        finally:
+            watch.cancel()
+
+    def check(self, version: pb.VersionRecord) -> None:
+        """Read all files of a version."""
+        for file in version.manifest.files:
+            found = hashlib.sha256()
+            for message in self.stub.FetchFile(pb.FetchFileRequest(sha256=file.sha256)):
+                found.update(message.chunk)
+            assert found.hexdigest() == file.sha256
+
+
+@dataclass
+class Publisher:
+    """Publishes one version after the other, each of three files that no other version has."""
+
+    random: random.Random
+    acknowledged: set[int] = field(default_factory=set)
+    number: int = 0
+
+    def publish(self, stub: Any) -> None:
+        """The next version; an error means that it is not known whether it is there."""
+        self.number += 1
+        contents = [self.random.randbytes(self.random.randrange(200_000)) for _ in range(3)]
+        files = [
+            model_pb2.FileEntry(path=f"{index}", size=len(c), sha256=hashlib.sha256(c).hexdigest())
+            for index, c in enumerate(contents)
+        ]
+        header = pb.PublishHeader(name="digits", version=self.number, format="python", entry="0", files=files)
+        try:
+            header.offsets.extend(stub.PrepareUpload(artifacts_pb2.PrepareUploadRequest(files=files)).offsets)
+            stub.Publish(_parts(header, contents), timeout=60)
+        except grpc.RpcError:
+            return
+        self.acknowledged.add(self.number)
+
+
+def _parts(header: pb.PublishHeader, contents: list[bytes]) -> Iterator[pb.PublishRequest]:
+    yield pb.PublishRequest(header=header)
+    for content in contents:
+        for start in range(0, len(content), CHUNK):
+            yield pb.PublishRequest(chunk=content[start : start + CHUNK])
+
+
+def test_a_registry_killed_while_it_publishes_has_the_whole_version_or_none(tmp_path: Path) -> None:
+    source = random.Random(7)
+    publisher = Publisher(random.Random(8))
+    nursery = Nursery()
+    registry = nursery.make(tmp_path / "data")
+    begun = time.monotonic()
+    for _ in range(5):
+        publisher.publish(registry.stub)
+    usual = (time.monotonic() - begun) / 5
+    outcomes: Counter[str] = Counter()
+    for _ in range(KILLS):
+        before = publisher.number
+        thread = threading.Thread(target=publisher.publish, args=(registry.stub,))
+        thread.start()
+        thread.join(source.uniform(0, 1.3 * usual))
+        registry.kill()
+        thread.join()
+        registry = nursery.make(tmp_path / "data")
+        outcomes[_look(registry, publisher, before + 1)] += 1
+    _look_at_all(registry, publisher)
+    registry.kill()
+    nursery.close()
+    print(f"{KILLS} kills, publishing takes {usual * 1000:.1f} ms: {dict(outcomes)}")
+
+
+def _look(registry: Registry, publisher: Publisher, number: int) -> str:
+    """What became of the version that was being published."""
+    [model] = registry.models()
+    there = {version.manifest.version: version for version in model.versions}
+    assert publisher.acknowledged <= there.keys()  # nothing that was acknowledged is lost
+    if number not in there:
+        return "not there"
+    registry.check(there[number])
+    return "acknowledged" if number in publisher.acknowledged else "there, not acknowledged"
+
+
+def _look_at_all(registry: Registry, publisher: Publisher) -> None:
+    """What the killed ones left is collected, and no file of a version with it."""
+    registry.stub.CollectGarbage(artifacts_pb2.CollectGarbageRequest(ignore_grace=True), timeout=60)
+    [model] = registry.models()
+    for version in model.versions:
+        registry.check(version)
+    needed = {file.sha256: file.size for version in model.versions for file in version.manifest.files}
+    answer = registry.stub.CollectGarbage(artifacts_pb2.CollectGarbageRequest(dry_run=True), timeout=60)
+    assert answer.stored_bytes == sum(needed.values())

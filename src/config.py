@@ -57,6 +57,8 @@ class Settings:
     max_store_bytes: int = _setting(0, "all files in the registry's store; 0: as much as the disk has")
     min_free_bytes: int = _setting(256 * 1024**2, "what uploads leave free on the registry's disk")
     max_unfinished_bytes: int = _setting(64 * 1024**3, "what is kept of uploads that broke off")
+    cache_keep: float = _setting(7 * 86400.0, "seconds that a host keeps files of versions that no worker holds")
+    max_cache_bytes: int = _setting(256 * 1024**3, "what a host keeps of them, with those that workers hold")
     artifact_urls: str = _setting("", "URLs below which the registry may fetch versions, separated by spaces")
     url_timeout: float = _setting(3600.0, "seconds that the registry may take to fetch one version")
     signatures: str = _setting("off", "required: only signed versions; check: no wrongly signed ones; off")

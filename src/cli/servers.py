@@ -243,6 +243,8 @@ def worker(
         grace=chosen.grace,
         signatures=chosen.signatures,
         trusted_keys=chosen.trusted_keys,
+        cache_keep=chosen.cache_keep,
+        max_cache_bytes=chosen.max_cache_bytes,
     )
     if assigned:
         plan = _assignment(plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from penstock.v1 import model_pb2
@@ -15,6 +16,7 @@ from .device import resolve_device
 from .engine import BatchPolicy, ServiceTimes
 from .executor import Executor
 from .fetch import fetch
+from .holding import Hold, remove_unused
 from .loaded import Loaded, load
 from .model_thread import ModelThread
 from .provenance import check_signed, trust_of
@@ -70,6 +72,7 @@ async def make_ready(
     record: pb.WorkerRecord,
     thread: ModelThread,
     on_fatal: Callable[[], None],
+    held: AsyncExitStack,
 ) -> Ready:
     """Do everything that comes before the lease.
 
@@ -79,6 +82,7 @@ async def make_ready(
         record: what the registry is told; its device, stage and progress are filled in here.
         thread: the model's own.
         on_fatal: called when the device is lost.
+        held: left when the worker ends; as long as it is not, the version's files stay on this host.
 
     Raises:
         PenstockError: why the version cannot be served; loaders may raise anything else too.
@@ -88,6 +92,8 @@ async def make_ready(
     trust = await asyncio.to_thread(trust_of, config)
     manifest = (await registry.version(config.name, config.version)).manifest
     await stages.enter("fetching", 0.0)
+    held.callback((await asyncio.to_thread(Hold, config.cache_dir, manifest.name, str(manifest.version))).close)
+    await asyncio.to_thread(remove_unused, config.cache_dir, config.cache_keep, config.max_cache_bytes)
     with await fetch(registry, manifest, config.cache_dir, stages.fetched) as files:
         await asyncio.to_thread(check_signed, trust, config, manifest, files)
         await stages.enter("loading", _FETCHED)

@@ -38,7 +38,7 @@ def export_registry(
     output: Output = Format.TABLE,
 ) -> None:
     """Write all models with their versions, aliases, history and files into one archive. Keys are not in it."""
-    with control(settings(registry=registry).registry, api_key) as connected, progress() as bar:
+    with control(settings(registry=registry).registry, api_key, "--registry") as connected, progress() as bar:
         models = [answer.model for answer in _stream(connected, "ExportModels", pb.ExportModelsRequest())]
         entries = {entry.sha256: entry for model in models for entry in _files(model)}
         task = bar.add_task("exporting", total=sum(entry.size for entry in entries.values()) or 1)
@@ -62,7 +62,7 @@ def import_registry(
     try:
         with (
             Reader(file) as reader,
-            control(settings(registry=registry).registry, api_key) as connected,
+            control(settings(registry=registry).registry, api_key, "--registry") as connected,
             progress() as bar,
         ):
             existed = [model.name for model in reader.models if _restore(connected, reader, model, bar)]

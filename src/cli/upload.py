@@ -40,6 +40,7 @@ class Upload:
         header: what is published; its offsets are filled in here.
         files: those of the header, in its order.
         on_progress: told how many bytes are there, of those of all files.
+        pause: waits for so many seconds.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Upload:
         header: Header,
         files: Sequence[Bytes],
         on_progress: Callable[[int], None],
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._pause = pause
         self._registry = registry
         self._header = header
         self._files = files
@@ -78,7 +81,7 @@ class Upload:
                 trusting = trusting and not isinstance(known, ArtifactCorrupt)
                 err().print(f"the upload broke off ({known.message}); going on", markup=False)
                 if isinstance(known, Unavailable):
-                    time.sleep(2.0 ** (failures - 1))
+                    self._pause(2.0 ** (failures - 1))
 
     def _may_go_on(self, error: PenstockError) -> bool:
         """What came wrong may have been what was there before: it is sent again, whole, once."""

@@ -52,11 +52,15 @@ class Url:
         """The file's name; empty for a folder."""
         return unquote(self.path.rpartition("/")[2])
 
+    @property
+    def authority(self) -> str:
+        """Host and port; the port only if it is not the scheme's own."""
+        port = f":{self.port}" if self.port not in (0, WEB.get(self.scheme)) else ""
+        return (f"[{self.host}]" if ":" in self.host else self.host) + port
+
     def __str__(self) -> str:
         """As it may stand in a message: a query may hold a password."""
-        port = f":{self.port}" if self.port not in (0, WEB.get(self.scheme)) else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return f"{self.scheme}://{self.authority}{self.path}"
 
 
 def parse(text: str) -> Url:

@@ -7,6 +7,7 @@ write to one. They are kept for a bounded time, and the oldest go when they beco
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,11 +37,12 @@ def too_many(leftovers: list[Leftover], now: float, keep_s: float, max_bytes: in
 
 
 class Unfinished:
-    """The folder with them."""
+    """The folder with them. Any thread may call it."""
 
     def __init__(self, folder: Path, room: Room) -> None:
         self._folder = folder
         self._room = room
+        self._lock = threading.RLock()
 
     def size(self, sha256: str) -> int:
         """How many of the first bytes are here."""
@@ -48,17 +50,18 @@ class Unfinished:
 
     def put(self, path: Path, sha256: str, now: float) -> None:
         """Keep a file, unless a longer one is here; gone from where it was in any case."""
-        if size_of(path) > self.size(sha256):
-            self.remove(sha256)
-            path.replace(self._folder / sha256)
-            os.utime(self._folder / sha256, (now, now))
-        else:
-            self._room.give_back(size_of(path))
-            path.unlink(missing_ok=True)
+        with self._lock:
+            if size_of(path) > self.size(sha256):
+                self.remove(sha256)
+                path.replace(self._folder / sha256)
+                os.utime(self._folder / sha256, (now, now))
+            else:
+                self._room.give_back(size_of(path))
+                path.unlink(missing_ok=True)
 
     def take(self, sha256: str, target: Path) -> bool:
         """Move a file to an upload that goes on with it; False: there is none."""
-        with suppress(FileNotFoundError):
+        with self._lock, suppress(FileNotFoundError):
             (self._folder / sha256).rename(target)
             return True
         return False
@@ -74,7 +77,7 @@ class Unfinished:
     def remove(self, sha256: str) -> None:
         """Forget a file."""
         path = self._folder / sha256
-        size = size_of(path)
-        with suppress(FileNotFoundError):
+        with self._lock, suppress(FileNotFoundError):
+            size = size_of(path)
             path.unlink()
             self._room.give_back(size)

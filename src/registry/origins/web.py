@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from ...errors import FailedPrecondition, NotFound, Unavailable
-from ..urls import MAX_REDIRECTS, WEB, Url, check_address, redirected
+from ..urls import MAX_REDIRECTS, Url, check_address, redirected
 from .origin import CHUNK_BYTES, SILENCE_S, Found
 
 _CONNECT_S = 10.0
@@ -115,10 +115,9 @@ def _get(url: Url) -> _Answer:
 
 def _asked(url: Url, connected: socket.socket) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(url.host, url.port)
-    connection.default_port = WEB[url.scheme]
     connection.sock = connected
     target = url.path + (f"?{url.query}" if url.query else "")
-    headers = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "penstock"}
+    headers = {"Host": url.authority, "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "penstock"}
     connection.request("GET", target, headers=headers)
     return connection.getresponse()
 
@@ -127,7 +126,7 @@ def _connected(url: Url) -> socket.socket:
     found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     for *_, address in found:
         check_address(url, str(address[0]))  # all of them: else the order decides
-    connected = socket.create_connection(found[0][4][:2], _CONNECT_S)
+    connected = socket.create_connection((str(found[0][4][0]), url.port), _CONNECT_S)
     connected.settimeout(SILENCE_S)
     if url.scheme == "http":
         return connected

@@ -68,11 +68,13 @@ class Unfinished:
 
     def list(self) -> list[Leftover]:
         """All of them."""
-        return [
-            Leftover(entry.name, entry.stat(follow_symlinks=False).st_size, entry.stat(follow_symlinks=False).st_mtime)
-            for entry in os.scandir(self._folder)
-            if is_sha256(entry.name)
-        ]
+        found = []
+        with os.scandir(self._folder) as entries:
+            for entry in filter(lambda entry: is_sha256(entry.name), entries):
+                with suppress(FileNotFoundError):  # an upload has gone on with it
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(Leftover(entry.name, status.st_size, status.st_mtime))
+        return found
 
     def remove(self, sha256: str) -> None:
         """Forget a file."""

@@ -98,7 +98,8 @@ def test_a_changed_payload_or_type_is_refused(signed: tuple[bytes, Path]) -> Non
     envelope, public = signed
     outer = json.loads(envelope)
     payload = base64.b64encode(base64.b64decode(outer["payload"]).replace(b"digits", b"others")).decode()
-    for changed in ({"payload": payload}, {"payloadType": "application/json"}, {"signatures": []}):
+    changes: list[dict[str, object]] = [{"payload": payload}, {"payloadType": "application/json"}, {"signatures": []}]
+    for changed in changes:
         with pytest.raises(SignatureRefused):
             read_trust("check", str(public)).check(
                 replace(STATEMENT, name="others"), json.dumps({**outer, **changed}).encode()
@@ -112,9 +113,7 @@ def test_files_without_the_right_keys_are_said_to_be_so(tmp_path: Path) -> None:
             sign(STATEMENT, wrong)
     other = tmp_path / "other.pub"
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    other.write_bytes(
-        key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    other.write_bytes(key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
     for path in (str(private), str(other), str(tmp_path / "missing"), ""):
         with pytest.raises(BadKey):
             read_trust("required", path)

@@ -1,4 +1,4 @@
-"""`export` and `import`: the whole registry as one file, and back. Both talk to the registry itself, not to a gateway."""
+"""`export` and `import`: the whole registry as one file, and back. Both talk to the registry, not to a gateway."""
 
 from __future__ import annotations
 

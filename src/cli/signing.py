@@ -34,7 +34,9 @@ def signature_file(header: pb.PublishHeader, key: Path) -> tuple[File]:
     if not header.version:
         raise BadSetting("what is signed is a version with a number: give --version, too")
     if header.url:
-        raise BadSetting(f"files of a URL are not here to be signed; put {SIGNATURE_FILE} of `penstock sign` beside them")
+        raise BadSetting(
+            f"files of a URL are not here to be signed; put {SIGNATURE_FILE} of `penstock sign` beside them"
+        )
     return (_signed(header.name, header.version, header.format, header.entry, header.files, key),)
 
 
@@ -58,9 +60,7 @@ def sign_source(
         out().print(f"{to} signs {len(files)} files as {name} version {version}", markup=False)
 
 
-def _signed(
-    name: str, version: int, format_: str, entry: str, files: Iterable[model_pb2.FileEntry], key: Path
-) -> File:
+def _signed(name: str, version: int, format_: str, entry: str, files: Iterable[model_pb2.FileEntry], key: Path) -> File:
     statement = Statement(name, version, format_, entry, {file.path: file.sha256 for file in files})
     try:
         return File(SIGNATURE_FILE, sign(statement, key))

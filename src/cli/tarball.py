@@ -54,7 +54,7 @@ class Writer:
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._file = os.fdopen(descriptor, "wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         index = {"format": FORMAT, "models": [json_format.MessageToDict(model) for model in models]}
         content = json.dumps(index, indent=1).encode()
         self._tar.addfile(_member(_INDEX, len(content)), io.BytesIO(content))

@@ -107,6 +107,16 @@ class RegistryServiceStub:
                 request_serializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageResponse.FromString,
                 _registered_method=True)
+        self.ExportModels = channel.unary_stream(
+                '/penstock.v1.RegistryService/ExportModels',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ExportModelsRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ExportModelsResponse.FromString,
+                _registered_method=True)
+        self.RestoreModel = channel.stream_unary(
+                '/penstock.v1.RegistryService/RestoreModel',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.RestoreModelRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.RestoreModelResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/penstock.v1.RegistryService/Watch',
                 request_serializer=penstock_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
@@ -244,6 +254,21 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportModels(self, request, context):
+        """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreModel(self, request_iterator, context):
+        """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+        bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """For everyone who follows: the whole state, then every change.
         """
@@ -358,6 +383,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.CollectGarbage,
                     request_deserializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageResponse.SerializeToString,
+            ),
+            'ExportModels': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportModels,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ExportModelsRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ExportModelsResponse.SerializeToString,
+            ),
+            'RestoreModel': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreModel,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.RestoreModelRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.RestoreModelResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -770,6 +805,60 @@ class RegistryService:
             '/penstock.v1.RegistryService/CollectGarbage',
             penstock_dot_v1_dot_artifacts__pb2.CollectGarbageRequest.SerializeToString,
             penstock_dot_v1_dot_artifacts__pb2.CollectGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ExportModels',
+            penstock_dot_v1_dot_registry__pb2.ExportModelsRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ExportModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreModel(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/penstock.v1.RegistryService/RestoreModel',
+            penstock_dot_v1_dot_registry__pb2.RestoreModelRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.RestoreModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

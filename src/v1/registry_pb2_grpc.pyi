@@ -68,6 +68,12 @@ class RegistryServiceStub:
     """
     CollectGarbage: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.CollectGarbageRequest, _artifacts_pb2.CollectGarbageResponse]
     """Removes files that no version needs any more, which also happens by itself from time to time."""
+    ExportModels: _grpc.UnaryStreamMultiCallable[_registry_pb2.ExportModelsRequest, _registry_pb2.ExportModelsResponse]
+    """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile."""
+    RestoreModel: _grpc.StreamUnaryMultiCallable[_registry_pb2.RestoreModelRequest, _registry_pb2.RestoreModelResponse]
+    """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+    bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+    """
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _grpc.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]
@@ -120,6 +126,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.CollectGarbageRequest, _artifacts_pb2.CollectGarbageResponse]  # type: ignore[assignment]
     """Removes files that no version needs any more, which also happens by itself from time to time."""
+    ExportModels: _aio.UnaryStreamMultiCallable[_registry_pb2.ExportModelsRequest, _registry_pb2.ExportModelsResponse]  # type: ignore[assignment]
+    """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile."""
+    RestoreModel: _aio.StreamUnaryMultiCallable[_registry_pb2.RestoreModelRequest, _registry_pb2.RestoreModelResponse]  # type: ignore[assignment]
+    """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+    bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+    """
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     FetchFile: _aio.UnaryStreamMultiCallable[_registry_pb2.FetchFileRequest, _registry_pb2.FetchFileResponse]  # type: ignore[assignment]
@@ -253,6 +265,24 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifacts_pb2.CollectGarbageResponse, _abc.Awaitable[_artifacts_pb2.CollectGarbageResponse]]:
         """Removes files that no version needs any more, which also happens by itself from time to time."""
+
+    @_abc_1.abstractmethod
+    def ExportModels(
+        self,
+        request: _registry_pb2.ExportModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.ExportModelsResponse], _abc.AsyncIterator[_registry_pb2.ExportModelsResponse]]:
+        """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile."""
+
+    @_abc_1.abstractmethod
+    def RestoreModel(
+        self,
+        request_iterator: _MaybeAsyncIterator[_registry_pb2.RestoreModelRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.RestoreModelResponse, _abc.Awaitable[_registry_pb2.RestoreModelResponse]]:
+        """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+        bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+        """
 
     @_abc_1.abstractmethod
     def Watch(

@@ -1,8 +1,8 @@
 """Which versions' files are in use on this host, so that nobody removes them, and the removal of the others.
 
-A worker holds the folder of its version locked (shared) as long as it lives; the kernel lets go when it dies, however it
-does. Who removes takes the lock alone first. A worker that waited for it finds that the name means another folder, or
-none, and begins anew.
+A worker holds the folder of its version locked (shared) as long as it lives; the kernel lets go when it dies, however
+it does. Who removes takes the lock alone first. A worker that waited for it finds that the name means another folder,
+or none, and begins anew.
 """
 
 from __future__ import annotations

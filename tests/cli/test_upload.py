@@ -32,7 +32,7 @@ class Broken(grpc.RpcError):
     def details(self) -> str:
         return self._error.message
 
-    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+    def trailing_metadata(self) -> Any:
         return tuple(to_trailers(self._error))
 
 
@@ -45,7 +45,7 @@ class Lost(grpc.RpcError):
     def details(self) -> str:
         return "gone"
 
-    def trailing_metadata(self) -> None:
+    def trailing_metadata(self) -> Any:
         return None
 
 

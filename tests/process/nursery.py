@@ -1,4 +1,4 @@
-"""Makes registries that are to be killed: has imported all that they need, and forks for each folder named on its input.
+"""Makes registries that are to be killed: has imported all that they need, forks for each folder named on its input.
 
 A line with the process's id comes first, then the one with which it says that it is ready.
 """

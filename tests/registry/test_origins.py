@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from penstock import errors
 from penstock.registry.artifacts import Artifacts
 from penstock.registry.limits import Limits
-from penstock.registry.origins import Origins
+from penstock.registry.origins import Origin, Origins
 from penstock.registry.servicer import SERVICE, RegistryServicer
 from penstock.registry.urls import read_allowed
 from penstock.rpc.channel import connect
@@ -190,13 +190,19 @@ async def test_a_file_that_is_too_large_is_not_read_to_its_end(
     assert files_in(tmp_path / "artifacts") == []
 
 
-async def test_a_server_that_says_nothing_does_not_hold_the_publisher(world: World, artifacts: Artifacts, web: Web) -> None:
+async def read_all(origin: Origin, path: str) -> None:
+    async with aclosing(origin.read(path)) as chunks:
+        async for _ in chunks:
+            pass
+
+
+async def test_a_server_that_says_nothing_does_not_hold_the_publisher(
+    world: World, artifacts: Artifacts, web: Web
+) -> None:
     origins = Origins(read_allowed(web.url), 0.2)
     _, origin = origins.open(f"{web.url}/silent")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2), aclosing(origin.read("silent")) as chunks:
-            async for _ in chunks:
-                pass
+        await asyncio.wait_for(read_all(origin, "silent"), 0.2)
 
 
 async def test_nobody_there_is_unavailable(artifacts: Artifacts) -> None:

@@ -1,4 +1,7 @@
-"""Many who publish one version at the same moment. PENSTOCK_ROUNDS says how often; the figure in the documents is of 100."""
+"""Many who publish one version at the same moment.
+
+PENSTOCK_ROUNDS says how often; the figure in the documents is of 100.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ async def test_of_many_who_publish_a_version_with_different_content_one_wins(
     assert len(files_in(tmp_path / "artifacts")) == ROUNDS  # the losers leave nothing
 
 
-async def test_of_many_who_publish_a_version_with_the_same_content_all_have_it(stub: Stub, artifacts: Artifacts) -> None:
+async def test_of_many_who_publish_a_version_with_the_same_content_all_have_it(
+    stub: Stub, artifacts: Artifacts
+) -> None:
     for version in range(1, ROUNDS + 1):
         content = b"%d" % version
         answers = await asyncio.gather(*(publish(stub, content, version=version) for _ in range(PUBLISHERS)))

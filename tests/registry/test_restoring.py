@@ -116,10 +116,10 @@ async def test_a_model_whose_files_do_not_come_whole_is_not_there(stub: Stub, ot
     model = await a_model(stub)
     with pytest.raises(errors.Conflict):
         await restore(other, model, *CONTENTS, offsets=(0, 6))
+    header = pb.RestoreHeader(model=model, files=entries(*CONTENTS))
+    requests = [pb.RestoreModelRequest(header=header), pb.RestoreModelRequest(chunk=b"FIRST")]
+    requests.append(pb.RestoreModelRequest(chunk=CONTENTS[1]))
     with pytest.raises(errors.ArtifactCorrupt):
-        header = pb.RestoreHeader(model=model, files=entries(*CONTENTS))
-        requests = [pb.RestoreModelRequest(header=header), pb.RestoreModelRequest(chunk=b"FIRST")]
-        requests.append(pb.RestoreModelRequest(chunk=CONTENTS[1]))
         await ask(other.RestoreModel(iter(requests)))
     assert await exported(other) == []
 

@@ -50,8 +50,9 @@ def test_what_a_worker_holds_stays_and_what_it_let_go_of_goes(tmp_path: Path) ->
 
 def test_a_worker_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     put(tmp_path, "digits", "1")
-    code = "import sys, pathlib; from penstock.worker.holding import Hold; h = Hold(pathlib.Path(sys.argv[1]), 'digits', '1')"
-    line = [sys.executable, "-c", f"{code}; print(flush=True); input()", str(tmp_path)]
+    code = "import sys, pathlib; from penstock.worker.holding import Hold; "
+    code += "h = Hold(pathlib.Path(sys.argv[1]), 'digits', '1'); print(flush=True); input()"
+    line = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()

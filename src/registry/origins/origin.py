@@ -32,4 +32,4 @@ class Origin(Protocol):
         """
 
     def read(self, path: str) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file, in pieces of about 1 MiB. Raises as `files` does; to be closed if not read to the end."""
+        """The bytes of a file, in pieces of about 1 MiB. Raises as `files` does; to be closed."""

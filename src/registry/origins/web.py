@@ -1,7 +1,7 @@
 """One file of a web server.
 
-Not by a library that follows redirects and looks names up by itself: each hop is judged, and the address that was judged
-is the one that is connected to.
+Not by a library that follows redirects and looks names up by itself: each hop is judged, and the address that was
+judged is the one that is connected to.
 """
 
 from __future__ import annotations

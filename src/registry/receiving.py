@@ -8,7 +8,7 @@ from typing import TypeVar
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import InvalidArgument, Violation
-from .artifacts import EndedEarly, Upload
+from .artifacts import Upload
 from .names import quoted
 from .state import FileEntry
 
@@ -40,14 +40,14 @@ async def receive(
         if offset and offset == entry.size:
             await upload.reuse(entry)
         else:
-            await upload.receive(entry, _bytes_of(requests, f"files[{index}]", entry, offset), offset)
+            await upload.receive(entry, _bytes_of(requests, f"files[{index}]", entry, offset, upload), offset)
     rest = await anext(requests, None)
     if rest is not None:
         raise _mismatch("files", "more bytes came than all files together have")
 
 
 async def _bytes_of(
-    requests: AsyncIterator[Message], field: str, entry: FileEntry, offset: int
+    requests: AsyncIterator[Message], field: str, entry: FileEntry, offset: int, upload: Upload
 ) -> AsyncIterator[bytes]:
     """The chunks of one file; a file without bytes has none."""
     missing = entry.size - offset
@@ -55,7 +55,8 @@ async def _bytes_of(
         request = await anext(requests, None)
         if request is None:
             text = f"the stream ended {missing} bytes before the end of {quoted(entry.path)}"
-            raise EndedEarly(f"{field}: {text}", violations=[Violation(field, text)])
+            upload.ended_early()
+            raise _mismatch(field, text)
         if not request.HasField("chunk"):
             raise _mismatch(field, "only the first message may hold a header; all others hold a chunk")
         missing -= len(request.chunk)

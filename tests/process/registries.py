@@ -54,7 +54,6 @@ class Registry:
         os.kill(self._pid, signal.SIGKILL)
         select.select([self._descriptor], [], [])
         os.close(self._descriptor)
-        self.channel.close()
 
     def models(self) -> list[pb.ModelRecord]:
         watch = self.stub.Watch(pb.WatchRequest())

@@ -35,6 +35,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield one
     for registry in made:
         registry.kill()
+        registry.channel.close()
     nursery.close()
 
 

@@ -165,7 +165,7 @@ async def test_a_redirect_is_followed_only_to_where_may_be_read(fetching: Stub, 
 async def test_what_does_not_come_whole_is_not_published(
     fetching: Stub, web: Web, artifacts: Artifacts, tmp_path: Path, answer: Any, error: type[errors.PenstockError]
 ) -> None:
-    web.answers["/models/model.pt2"] = answer
+    web.answers["/models/model.pt2?token=secret"] = answer
     with pytest.raises(error) as caught:
         await fetch(fetching, f"{web.url}/models/model.pt2?token=secret")
     assert "secret" not in caught.value.message
@@ -243,7 +243,7 @@ async def test_an_object_becomes_a_version(fetching: Stub, s3: Any, artifacts: A
 
 
 async def test_all_objects_below_a_folder_become_one_and_none_of_its_neighbours(fetching: Stub, s3: Any) -> None:
-    for key in ("two/scale.py", "two/sub/weights.bin", "two/sub/", "twofold/x", "two.txt"):
+    for key in ("two/", "two/scale.py", "two/sub/weights.bin", "two/sub/", "twofold/x", "two.txt"):
         put(s3, key, key.encode() if not key.endswith("/") else b"")
     answer = await fetch(fetching, "s3://models/two/", PYTHON)
     assert [file.path for file in answer.manifest.files] == ["scale.py", "sub/weights.bin"]

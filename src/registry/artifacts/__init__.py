@@ -2,6 +2,6 @@
 
 from .disk import CHUNK_BYTES, storage_errors, sync_folder
 from .store import Artifacts
-from .upload import EndedEarly, Upload
+from .upload import Upload
 
-__all__ = ["CHUNK_BYTES", "Artifacts", "EndedEarly", "Upload", "storage_errors", "sync_folder"]
+__all__ = ["CHUNK_BYTES", "Artifacts", "Upload", "storage_errors", "sync_folder"]

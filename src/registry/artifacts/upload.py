@@ -22,10 +22,6 @@ from .disk import CHUNK_BYTES, open_file, size_of, storage_errors, sync_folder
 Ts = TypeVarTuple("Ts")
 
 
-class EndedEarly(InvalidArgument):
-    """The bytes end before the file does. grpc.aio often says only so when a caller is gone."""
-
-
 class Upload:
     """Takes the files one after the other; leaving it removes what is not kept.
 
@@ -40,6 +36,7 @@ class Upload:
         self._file: FileIO | None = None
         self._hash = hashlib.sha256()
         self._begun: dict[Path, str] = {}
+        self._ended_early = False
         self._arrived: dict[str, Path] = {}
 
     async def __aenter__(self) -> Self:
@@ -53,12 +50,16 @@ class Upload:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        broke_off = kind is not None and issubclass(kind, (asyncio.CancelledError, Conflict, EndedEarly))
+        broke_off = kind is not None and issubclass(kind, (asyncio.CancelledError, Conflict))
         try:
             # A second cancellation would forget what has not begun, and with it what has arrived.
-            await to_the_end(asyncio.to_thread(self._leave, broke_off))
+            await to_the_end(asyncio.to_thread(self._leave, broke_off or self._ended_early))
         finally:
             self._store.release(self._held)
+
+    def ended_early(self) -> None:
+        """The bytes end before the file does. grpc.aio often says only so when a caller is gone."""
+        self._ended_early = True
 
     async def receive(self, entry: FileEntry, chunks: AsyncIterator[bytes], offset: int = 0) -> None:
         """Take one file.

@@ -47,12 +47,10 @@ class Objects:
     async def _below(self, most: int) -> list[Found]:
         found: list[Found] = []
         async for objects in self._obstore.list(self._store, prefix=self._key or None, chunk_size=1000):
-            # What ends with '/' stands for an empty folder; some tools make them.
-            kept = [Found(self._relative(o["path"]), o["size"]) for o in objects if not o["path"].endswith("/")]
-            found += [file for file in kept if file.path]
+            found += [Found(self._relative(o["path"]), o["size"]) for o in objects if o["path"] != self._key]
             if len(found) > most:
                 break
-        return sorted(found, key=lambda file: file.path)
+        return sorted(_without_folders(found), key=lambda file: file.path)
 
     def _relative(self, key: str) -> str:
         return key.removeprefix(f"{self._key}/") if self._key else key
@@ -79,6 +77,17 @@ class Objects:
         except errors.BaseError as error:
             log.warning("reading %s failed: %s", self._url, error)
             raise Unavailable(f"{self._url} cannot be read now; the registry's log says more") from None
+
+
+def _without_folders(found: list[Found]) -> list[Found]:
+    """Some tools make an empty object `folder/`, which obstore calls `folder`."""
+    parents = {parent for file in found for parent in _parents(file.path)}
+    return [file for file in found if file.size or file.path not in parents]
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _store(obstore: Any, url: Url) -> Any:

@@ -29,7 +29,10 @@ class Hold:
 
     def __init__(self, cache: Path, name: str, version: str) -> None:
         while True:
-            self._descriptor = _locked(cache, name, version)
+            try:
+                self._descriptor = _locked(cache, name, version)
+            except FileNotFoundError:  # removed as soon as it was made
+                continue
             if _is_at(cache / name / version, self._descriptor):
                 break
             os.close(self._descriptor)

@@ -69,12 +69,13 @@ def remove_unused(cache: Path, keep_s: float, most_bytes: int) -> list[Cached]:
 
 
 def _cached(cache: Path) -> Iterator[Cached]:
-    """Names that begin with a dot are not those of models."""
+    """Names that begin with a dot are not those of models. What is made of a version lies beside it: `7.unpacked`."""
     for version in cache.glob("[!.]*/*"):
         with suppress(OSError):
             status = version.lstat()
-            if stat.S_ISDIR(status.st_mode):
-                yield Cached(version.parent.name, version.name, _size(version), status.st_mtime)
+            if version.name.isdecimal() and stat.S_ISDIR(status.st_mode):
+                size = sum(map(_size, (version, *version.parent.glob(f"{version.name}.*"))))
+                yield Cached(version.parent.name, version.name, size, status.st_mtime)
 
 
 def _size(folder: Path) -> int:
@@ -94,9 +95,14 @@ def _remove(cache: Path, one: Cached) -> bool:
             folder = os.open(one.version, flags, dir_fd=above)
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(one.version, dir_fd=above)
+                for name in (one.version, *_beside(above, one.version)):
+                    shutil.rmtree(name, dir_fd=above)
                 return True
             finally:
                 os.close(folder)
     except (OSError, PenstockError):
         return False  # held, gone meanwhile, or behind a link
+
+
+def _beside(folder: int, version: str) -> list[str]:
+    return [name for name in os.listdir(folder) if name.startswith(f"{version}.")]

@@ -93,6 +93,18 @@ def test_neither_a_link_nor_what_is_no_version_is_followed_or_removed(tmp_path: 
     assert (cache / ".compiled" / "1").exists()
 
 
+def test_what_is_made_of_a_version_stays_and_goes_with_it(tmp_path: Path) -> None:
+    put(tmp_path, "digits", "1")
+    unpacked, other = put(tmp_path, "digits", "1.unpacked"), put(tmp_path, "digits", "11")
+    hold = Hold(tmp_path, "digits", "1")
+    Hold(tmp_path, "digits", "11").close()
+    assert [one.version for one in remove_unused(tmp_path, 1e9, 9)] == []  # 5 of 11 and, held, 10 of 1
+    assert unpacked.exists()
+    hold.close()
+    assert [(one.version, one.size) for one in remove_unused(tmp_path, 1e9, 9)] == [("1", 10)]
+    assert (unpacked.exists(), other.exists()) == (False, True)
+
+
 def test_a_hold_says_that_the_version_was_used(tmp_path: Path) -> None:
     folder = put(tmp_path, "digits", "1")
     os.utime(folder, (0, 0))

@@ -174,6 +174,29 @@ def _from_bf16(values: Array) -> NDArray[np.float32]:
     return (values.astype("<u4") << 16).view("<f4")
 
 
+def widened(array: Array, dtype: DType) -> NDArray[np.float64]:
+    """The numbers of an array that holds elements of `dtype` as STORAGE says."""
+    return (_from_bf16(array) if dtype is DType.BF16 else array).astype(np.float64)
+
+
+def stored(array: Array, dtype: DType) -> Array:
+    """An array from elsewhere as STORAGE keeps `dtype`: text as UTF-8; BF16 from FP32, or from two bytes as they are.
+
+    Raises:
+        InvalidTensor: its elements are of another type.
+    """
+    if dtype is DType.BYTES and array.dtype.kind in "SU":
+        texts = [text.encode() if isinstance(text, str) else text for text in array.ravel().tolist()]
+        return _objects(texts, array.shape, "elements")
+    if dtype is DType.BF16 and array.dtype == np.dtype("V2"):  # as ml_dtypes saves them
+        return array.view("<u2")
+    if dtype is DType.BF16 and array.dtype == np.float32:
+        return _to_bf16(array)
+    if array.dtype.newbyteorder("<") != STORAGE[dtype] or dtype in (DType.BF16, DType.BYTES):
+        raise _invalid("dtype", f"{dtype.name} is wanted, and these are {array.dtype}")
+    return np.ascontiguousarray(array, STORAGE[dtype]).reshape(array.shape)
+
+
 def encode(name: str, array: Array, dtype: DType, form: Form = Form.RAW) -> pb.Tensor:
     """The message for an array that holds elements of `dtype` as STORAGE says."""
     tensor = pb.Tensor(name=name, dtype=int(dtype), shape=array.shape)  # type: ignore[arg-type]

@@ -6,12 +6,16 @@ import asyncio
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 from hypothesis import HealthCheck, settings
 
 from penstock.testing import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from .digits import Compiled
 
 # The same examples on every run and no time limit: a test run must not depend on luck, or on how busy the machine is.
 # `pytest --hypothesis-profile=search` looks for new ones.
@@ -21,6 +25,14 @@ settings.load_profile("steady")
 
 # grpc.aio ends its thread when its last object is collected, and may hang doing so: it lives as long as the tests.
 grpc.aio.init_grpc_aio()
+
+
+@pytest.fixture(scope="session")
+def compiled_digits(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A program that is compiled once, for all tests that need one; whoever is first waits a minute or two."""
+    from .digits import compile_digits  # imports torch
+
+    return compile_digits(tmp_path_factory.mktemp("compiled-digits"))
 
 
 def pytest_asyncio_loop_factories(

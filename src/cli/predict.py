@@ -21,7 +21,10 @@ def add_to(app: typer.Typer) -> None:
 def predict(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     inputs: Annotated[str | None, typer.Argument(help='JSON: {"x": [[1, 2]]}', show_default=False)] = None,
-    input_: Annotated[list[str] | None, typer.Option("--input", help="NAME=@FILE.npy or NAME=JSON")] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="NAME=@FILE.npy, NAME=@FILE (its bytes: one element) or NAME=JSON"),
+    ] = None,
     version: Version = None,
     alias: Alias = None,
     timeout: Annotated[float, typer.Option(help="Seconds.")] = 30.0,
@@ -57,7 +60,7 @@ def _inputs(text: str | None, options: list[str]) -> dict[str, Any]:
     for option in options:
         name, equals, value = option.partition("=")
         if not equals:
-            raise BadSetting(f"--input {option!r} is not NAME=@FILE.npy or NAME=JSON")
+            raise BadSetting(f"--input {option!r} is not NAME=@FILE.npy, NAME=@FILE or NAME=JSON")
         found[name] = _load(Path(value[1:])) if value.startswith("@") else _json(value, f"--input {name}")
     if not found:
         raise BadSetting("no inputs: give JSON, or --input NAME=@FILE.npy")
@@ -75,9 +78,12 @@ def _load(path: Path) -> Any:
     import numpy as np
 
     try:
+        if path.suffix != ".npy":  # an image or a text, as it is
+            return np.array([path.read_bytes()], object)
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise BadSetting(f"{path} cannot be read as .npy: {error}") from None
+        form = " as .npy" if path.suffix == ".npy" else ""
+        raise BadSetting(f"{path} cannot be read{form}: {error}") from None
 
 
 def _as_declared(given: dict[str, Any], signature: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from .control import control
+from .examples import Atol, Golden, Optimization, Optimize, Rtol, WarmUp, read_examples
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
@@ -26,21 +27,37 @@ def add_to(app: typer.Typer) -> None:
 
 def publish(
     name: Annotated[str, typer.Argument(help="The model's name.")],
-    source: Annotated[str, typer.Argument(help="model.pt2 | model.pt | [FOLDER:]file.py:Class | URL")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="model.pt2 | .pt | .onnx | .mar | weights | folder | [FOLDER:]file.py:Class | models:/name@alias | URL"
+        ),
+    ],
     version: Annotated[int, typer.Option(help="Its number; 0: the next one.")] = 0,
     alias: Annotated[list[str] | None, typer.Option(help="An alias that shall mean it; may be repeated.")] = None,
     max_batch_size: Annotated[int, typer.Option(help="The most rows that run together; 0: the default.")] = 0,
     max_queue_delay: Annotated[float, typer.Option(help="Seconds that an idle device waits for more rows.")] = 0.0,
-    instances: Annotated[int, typer.Option(help="How many workers.")] = 1,
+    instances: Annotated[int, typer.Option(help="How many workers; 0: one, or what SOURCE says.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     input_: Annotated[
-        list[str] | None, typer.Option("--input", help="For TorchScript: x=FP32\\[batch,64]; may be repeated.")
+        list[str] | None,
+        typer.Option("--input", help="Of models that do not say it: x=FP32\\[batch,64]; may be repeated."),
     ] = None,
+    example: Annotated[
+        list[str] | None, typer.Option(help="Instead of --input: x=@x.npy, or x.npy if it is the only one.")
+    ] = None,
+    no_batch: Annotated[bool, typer.Option("--no-batch", help="Examples have no batch dimension.")] = False,
+    factory: Annotated[str, typer.Option(help="What makes the module that weights are for: model.py:build.")] = "",
     pad: Pad = False,
     pad_value: Value = None,
     mask: Masks = None,
     length_bucket: Buckets = None,
     max_pad_fraction: MaxFraction = None,
+    golden: Golden = None,
+    golden_rtol: Rtol = None,
+    golden_atol: Atol = None,
+    warm_up: WarmUp = None,
+    optimize: Optimization = Optimize.NONE,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     entry: Annotated[str, typer.Option(help="If SOURCE is the URL of a folder: what to load in it.")] = "",
     sign_key: SignKey = None,
@@ -52,26 +69,36 @@ def publish(
 ) -> None:
     """Store a new version and load it. A model's first version gets the alias `stable`; later ones when told to."""
     padding = read_padding(pad, pad_value, mask or [], length_bucket or [], max_pad_fraction)
-    known = read_source(source, input_ or [], entry=entry)
+    known = read_source(
+        source, input_ or [], examples=example or [], batch=not no_batch, factory=factory, version=version, entry=entry
+    )
+    said = known.suggested
+    examples, more = read_examples(golden, golden_rtol, golden_atol, warm_up)
+    files = (*known.files, *more)
     header = pb.PublishHeader(
         name=name,
-        version=version,
+        version=version or said.version,
         format=known.format,
         entry=known.entry,
-        files=[file.entry() for file in known.files],
-        batching=model_pb2.BatchPolicy(max_batch_size=max_batch_size, padding=padding),
+        files=[file.entry() for file in files],
+        batching=model_pb2.BatchPolicy(max_batch_size=max_batch_size or said.max_batch_size, padding=padding),
         labels=_labels(label or []),
         aliases=(alias or []) if no_wait else [],  # else they move once the version answers
-        instances=instances,
-        device=device,
+        instances=instances or said.instances,
+        device=said.device if device == "auto" and said.device else device,
+        examples=examples,
+        optimization=optimize.number,
         url=known.url,
     )
-    header.batching.max_queue_delay.FromMilliseconds(round(max_queue_delay * 1000))
+    delay = max_queue_delay or said.max_queue_delay_s
+    header.batching.max_queue_delay.FromMicroseconds(round(delay * 1e6))
     signature = signature_file(header, sign_key) if sign_key else ()
     header.files.extend(file.entry() for file in signature)
+    for note in said.notes:
+        err().print(note)
     with control(address, api_key) as registry, progress() as bar:
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
-        upload = Upload(registry, header, (*known.files, *signature), lambda size: bar.update(task, completed=size))
+        upload = Upload(registry, header, (*files, *signature), lambda size: bar.update(task, completed=size))
         published = upload.run()
     number = published.manifest.version
     if not no_wait:

@@ -232,8 +232,8 @@ def worker(
         name=name,
         version=version,
         worker_id=f"{name}-{version}-{os.urandom(4).hex()}",
-        listen=listen,
-        cache_dir=chosen.data_dir / "cache",
+        listen=f"unix:{Path(listen[5:]).absolute()}" if listen.startswith("unix:") else listen,
+        cache_dir=chosen.data_dir.absolute() / "cache",  # a servable may change the working directory
         registry=chosen.registry,
         device=device,
         threads=chosen.threads,

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..optimization import PLAIN
 from .options import Address, ApiKey, Format, Output, client
 from .output import print_json, print_rows
+from .signatures import Signatures, as_json, fetch_signatures, print_signatures
 
 if TYPE_CHECKING:
     from ..client import InstanceStatus, ModelStatus, VersionStatus
@@ -25,21 +27,27 @@ def status(
     api_key: ApiKey = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show models, their versions and what each alias means."""
+    """Show models, their versions and what each alias means; of one model also what it takes and gives."""
     with client(address, api_key) as caller:
         if not watch:
-            print_status(caller.status(name), output)
+            models = caller.status(name)
+            print_status(models, output, fetch_signatures(caller, models) if name else None)
             return
         for change in caller.watch_status(name or "", timeout=365 * 24 * 3600.0):
             print_status(list(change.models), output)
 
 
-def print_status(models: list[ModelStatus], output: Format) -> None:
+def print_status(models: list[ModelStatus], output: Format, signatures: Signatures | None = None) -> None:
     """Models and their versions, as a table or as JSON."""
     if output is Format.JSON:
         from dataclasses import asdict
 
-        print_json([asdict(model) for model in models])
+        found = [asdict(model) for model in models]
+        if signatures is not None:
+            for model in found:
+                for version in model["versions"]:
+                    version["signature"] = as_json(signatures.get((model["name"], version["version"])))
+        print_json(found)
         return
     columns = ["Model", "Version", "State", "Aliases", "Instances", "Format", "Reason"]
     rows = [
@@ -56,6 +64,7 @@ def print_status(models: list[ModelStatus], output: Format) -> None:
         for version in model.versions
     ]
     print_rows(output, columns, rows)
+    print_signatures(signatures or {})
 
 
 def _instances(version: VersionStatus) -> str:
@@ -66,5 +75,17 @@ def _instances(version: VersionStatus) -> str:
 
 def _instance(instance: InstanceStatus) -> str:
     filled = f"{instance.padded_share:.0%} filled in" if instance.padded_share else ""
-    facts = (instance.device, instance.stage, instance.carrier, filled)
+    facts = (instance.device, instance.stage, instance.carrier, filled, _computes(instance))
     return f"{instance.worker} ({', '.join(filter(None, facts))})"
+
+
+def _computes(instance: InstanceStatus) -> str:
+    """How, and what was gained by it, or why not."""
+    optimized = instance.optimized
+    if optimized is None:
+        return ""
+    gain = optimized.gain()
+    if optimized.chosen != PLAIN:
+        return f"{optimized.chosen}, {gain:.1f} times as fast" if gain else optimized.chosen
+    problems = [f"{one.name}: {one.problem}" for one in optimized.candidates if one.problem]
+    return "; ".join([PLAIN, *problems])

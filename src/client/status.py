@@ -10,7 +10,8 @@ from penstock.v1 import model_pb2
 from penstock.v1 import model_status_pb2 as pb
 
 from ..errors import ModelLoadFailed
-from ..rpc.messages import signature_from_message
+from ..optimization import Optimized
+from ..rpc.messages import optimized_from_message, signature_from_message
 from ..signature import Signature
 
 DEFAULT_ALIAS = "stable"
@@ -26,7 +27,7 @@ class InstanceStatus:
     """`cpu`, `cuda:0`, ..."""
     state: str
     stage: str
-    """What it does while LOADING: `fetching`, `loading`, `warming up`, `proving`."""
+    """What it does while LOADING: `fetching`, `loading`, `optimizing`, `warming up`, `proving`."""
     progress: float
     """How much of the loading is done, 0 to 1."""
     epoch: int
@@ -35,6 +36,8 @@ class InstanceStatus:
     """How the gateway that answered reaches it: `unix+shm`, `unix` or `grpc`; empty: it is not connected."""
     padded_share: float = 0.0
     """Of the elements that went to the device, the share that was filled in."""
+    optimized: Optimized | None = None
+    """How it computes, and what it measured before it chose; None: it was not asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Metadata:
     signature: Signature | None
     """None until a worker has loaded the version once."""
     format: str
-    """`torch_export`, `torchscript` or `python`."""
+    """`torch_export`, `torchscript`, `onnx`, `safetensors`, `state_dict`, `python`, …"""
     labels: Mapping[str, str]
     created: datetime | None
     """When it was published, in UTC."""
@@ -121,7 +124,8 @@ def _version(message: pb.VersionStatus) -> VersionStatus:
 
 def _instance(m: pb.InstanceStatus) -> InstanceStatus:
     facts = m.stage, m.progress, m.epoch, m.pid, m.carrier, m.padded_share
-    return InstanceStatus(m.worker_id, m.device, state_name(m.state), *facts)
+    optimized = optimized_from_message(m.optimized) if m.HasField("optimized") else None
+    return InstanceStatus(m.worker_id, m.device, state_name(m.state), *facts, optimized)
 
 
 def status_change(message: pb.WatchModelStatusResponse) -> StatusChange:

@@ -34,6 +34,7 @@ from .capacity import (
 from .request import (
     AliasNotFound,
     AlreadyExists,
+    ArchiveRefused,
     AuthInvalid,
     AuthMissing,
     BatchTooLarge,
@@ -89,6 +90,7 @@ __all__ = [
     "Aborted",
     "AliasNotFound",
     "AlreadyExists",
+    "ArchiveRefused",
     "ArtifactCorrupt",
     "AuthInvalid",
     "AuthMissing",

@@ -37,6 +37,12 @@ class InvalidInput(InvalidArgument):
     reason = "INVALID_INPUT"
 
 
+class ArchiveRefused(InvalidArgument):
+    """An archive cannot be read, holds what an archive must not hold, or too much. Nothing of it was kept."""
+
+    reason = "ARCHIVE_REFUSED"
+
+
 class NotFound(PenstockError):
     """What the request names does not exist."""
 

@@ -144,4 +144,5 @@ def _instance(worker: registry_pb2.WorkerRecord, carrier: str) -> pb.InstanceSta
         pid=worker.pid,
         carrier=carrier,
         padded_share=worker.report.padded_share,
+        optimized=worker.optimized if worker.HasField("optimized") else None,
     )

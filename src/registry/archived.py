@@ -50,6 +50,8 @@ def draft_of(version: Version) -> Draft:
         manifest.labels,
         instances=version.instances,
         device=version.device,
+        examples=manifest.examples,
+        optimization=manifest.optimization,
     )
 
 

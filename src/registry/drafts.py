@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
-from math import isnan
+from math import isfinite, isnan
 
 from ..errors import Violation
+from ..optimization import Optimization
 from ..servable import Padding
 from .limits import DEFAULT_LIMITS, Limits
 from .names import name_violations, quoted, refuse, version_violations
@@ -46,6 +47,8 @@ def check_draft(draft: Draft, limits: Limits = DEFAULT_LIMITS) -> None:
             _labels(draft),
             instance_violations(draft.instances),
             device_violations(draft.device),
+            _examples(draft),
+            _optimization(draft),
         )
     )
 
@@ -174,3 +177,21 @@ def _labels(draft: Draft) -> Iterator[Violation]:
         yield Violation("labels", f"{len(draft.labels)} labels: at most {MAX_LABELS}")
     if any(not 1 <= len(key) <= 128 or len(value) > 4096 for key, value in draft.labels.items()):
         yield Violation("labels", "a key has from 1 to 128 characters, a value at most 4,096")
+
+
+def _examples(draft: Draft) -> Iterator[Violation]:
+    """What is in the files is seen when a worker has loaded the version."""
+    examples, paths = draft.examples, {file.path for file in draft.files}
+    for field, path in (("golden", examples.golden), ("warm_up", examples.warm_up)):
+        if path and path not in paths:
+            yield Violation(f"examples.{field}", f"{quoted(path)} is none of the files")
+    for field, value in (("rtol", examples.rtol), ("atol", examples.atol)):
+        if value is not None and not (isfinite(value) and value >= 0):
+            yield Violation(f"examples.{field}", f"{value:g}: must be a number, at least 0")
+        elif value is not None and not examples.golden and draft.optimization == Optimization.NONE:
+            yield Violation(f"examples.{field}", "there is nothing to compare: no golden example, no optimization")
+
+
+def _optimization(draft: Draft) -> Iterator[Violation]:
+    if draft.optimization not in list(Optimization):
+        yield Violation("optimization", f"{draft.optimization} is not known to this release")

@@ -9,12 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from ..rpc.messages import signature_to_message
+from ..optimization import Optimization
+from ..rpc.messages import optimized_from_message, optimized_to_message, signature_to_message
 from ..servable import Padding
 from .state import (
     AliasChange,
     Batching,
     Draft,
+    Examples,
     FileEntry,
     Key,
     LoadReport,
@@ -27,6 +29,7 @@ from .state import (
 )
 
 _STATES = {int(state) for state in State}
+_OPTIMIZATIONS = {int(optimization) for optimization in Optimization}
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -47,6 +50,8 @@ def manifest_to_message(manifest: Manifest) -> model_pb2.Manifest:
         batching=_batching_to_message(manifest.batching),
         created=timestamp(manifest.created),
         labels=manifest.labels,
+        examples=_examples_to_message(manifest.examples),
+        optimization=_optimization_to_message(manifest.optimization),  # type: ignore[arg-type]
     )
 
 
@@ -63,6 +68,17 @@ def _batching_to_message(batching: Batching) -> model_pb2.BatchPolicy:
     return message
 
 
+def _examples_to_message(examples: Examples) -> model_pb2.Examples | None:
+    if examples == Examples():
+        return None
+    return model_pb2.Examples(golden=examples.golden, warm_up=examples.warm_up, rtol=examples.rtol, atol=examples.atol)
+
+
+def _optimization_to_message(optimization: Optimization) -> int:
+    """NONE is not written: what was published before there was anything else stays what it was."""
+    return 0 if optimization is Optimization.NONE else int(optimization)
+
+
 def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
     """As it is used inside."""
     return Manifest(
@@ -74,6 +90,9 @@ def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
         _batching(message.batching),
         message.created.ToMilliseconds() / 1000,
         dict(message.labels),
+        _examples(message.examples),
+        # One that a later release has stored and this one does not know counts as none.
+        Optimization(message.optimization) if message.optimization in _OPTIMIZATIONS else Optimization.NONE,
     )
 
 
@@ -87,6 +106,15 @@ def _batching(message: model_pb2.BatchPolicy) -> Batching:
     padding = _padding(message.padding) if message.HasField("padding") else None
     # Not ToNanoseconds: a caller's message may hold seconds that no timedelta can.
     return Batching(message.max_batch_size, delay.seconds + delay.nanos / 1e9, message.max_queue_size, padding)
+
+
+def _examples(message: model_pb2.Examples) -> Examples:
+    return Examples(
+        message.golden,
+        message.warm_up,
+        message.rtol if message.HasField("rtol") else None,
+        message.atol if message.HasField("atol") else None,
+    )
 
 
 def _padding(message: model_pb2.Padding) -> Padding:
@@ -106,6 +134,8 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         tuple(message.aliases),
         message.instances,
         message.device,
+        _examples(message.examples),
+        message.optimization or Optimization.NONE,
         url=message.url,
     )
 
@@ -163,6 +193,7 @@ def worker_to_message(worker: Worker) -> pb.WorkerRecord:
             failures=report.failures,
             padded_share=report.padded_share,
         ),
+        optimized=optimized_to_message(worker.optimized) if worker.optimized else None,
     )
 
 
@@ -183,6 +214,7 @@ def worker_from_message(message: pb.WorkerRecord) -> Worker:
         pid=message.pid,
         local_address=message.local_address,
         report=report_from_message(message.report),
+        optimized=optimized_from_message(message.optimized) if message.HasField("optimized") else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ..errors import AliasNotFound, Conflict, FailedPrecondition, VersionExists, VersionNotAvailable
+from ..optimization import Optimization
 from .names import MAX_VERSION, known_version, name_violations, refuse
 from .state import STABLE, AliasChange, Draft, Manifest, Model, Placement, Version
 
@@ -36,7 +37,16 @@ def manifest_of(model: Model | None, draft: Draft, now: float) -> Manifest:
             precondition=draft.name,
         )
     return Manifest(
-        draft.name, number, draft.format, draft.entry, draft.files, draft.batching, round(now, 3), dict(draft.labels)
+        draft.name,
+        number,
+        draft.format,
+        draft.entry,
+        draft.files,
+        draft.batching,
+        round(now, 3),
+        dict(draft.labels),
+        draft.examples,
+        Optimization(draft.optimization),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from ..optimization import Optimization, Optimized
 from ..servable import Padding
 from ..signature import Signature
 
@@ -52,6 +53,17 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Examples:
+    """Which of a version's files are examples, and how near its answers must come to the golden one's."""
+
+    golden: str = ""
+    warm_up: str = ""
+    rtol: float | None = None
+    """None, here and below: by the type of the output."""
+    atol: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a published version consists of. It never changes."""
 
@@ -64,6 +76,8 @@ class Manifest:
     created: float = 0.0
     """Unix time in seconds, whole milliseconds."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    examples: Examples = Examples()
+    optimization: Optimization = Optimization.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,9 @@ class Draft:
     """0: one."""
     device: str = ""
     """Empty: `auto`."""
+    examples: Examples = Examples()
+    optimization: int = Optimization.NONE
+    """May be a number that means nothing."""
     url: str = ""
     """Where its other files are fetched from; empty: `files` are all."""
 
@@ -170,6 +187,8 @@ class Worker:
     local_address: str = ""
     """The unix socket for gateways on its host; empty: there is none."""
     report: LoadReport = LoadReport()
+    optimized: Optimized | None = None
+    """How it computes; None: it was not asked to look for a better way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 
 from penstock.v1 import model_pb2
 
+from ..optimization import Candidate, Optimized
 from ..signature import Dim, DType, Signature, TensorSpec
+
+_MOST_CANDIDATES, _MOST_SIZES, _MOST_TEXT = 8, 16, 400
 
 
 def signature_to_message(signature: Signature) -> model_pb2.Signature:
@@ -41,3 +44,21 @@ def _dim(message: model_pb2.Dimension) -> int | Dim:
     if message.WhichOneof("kind") == "name":
         return Dim(message.name, message.min, message.max or None)
     return message.size
+
+
+def optimized_to_message(optimized: Optimized) -> model_pb2.OptimizationResult:
+    """As it goes on the wire."""
+    candidates = [
+        model_pb2.OptimizationCandidate(name=c.name, seconds=c.seconds, problem=c.problem[:_MOST_TEXT])
+        for c in optimized.candidates
+    ]
+    return model_pb2.OptimizationResult(chosen=optimized.chosen, candidates=candidates)
+
+
+def optimized_from_message(message: model_pb2.OptimizationResult) -> Optimized:
+    """As it is used inside; no more of it than anybody would look at."""
+    candidates = [
+        Candidate(c.name, dict(sorted(c.seconds.items())[:_MOST_SIZES]), c.problem[:_MOST_TEXT])
+        for c in message.candidates[:_MOST_CANDIDATES]
+    ]
+    return Optimized(message.chosen, tuple(candidates))

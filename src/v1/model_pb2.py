@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from penstock.v1 import tensor_pb2 as penstock_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17penstock/v1/model.proto\x12\x0bpenstock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18penstock/v1/tensor.proto\"O\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x12\x0f\n\x05\x61lias\x18\x03 \x01(\tH\x00\x42\x10\n\x0eversion_choice\"M\n\tDimension\x12\x0e\n\x04size\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12\x0b\n\x03min\x18\x03 \x01(\x03\x12\x0b\n\x03max\x18\x04 \x01(\x03\x42\x06\n\x04kind\"g\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05\x64type\x18\x02 \x01(\x0e\x32\x15.penstock.v1.DataType\x12%\n\x05shape\x18\x03 \x03(\x0b\x32\x16.penstock.v1.Dimension\"w\n\tSignature\x12\'\n\x06inputs\x18\x01 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12(\n\x07outputs\x18\x02 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12\x17\n\x0f\x62\x61tch_dimension\x18\x03 \x01(\t\"\xa1\x01\n\x07Padding\x12\r\n\x05value\x18\x01 \x01(\x01\x12.\n\x05masks\x18\x02 \x03(\x0b\x32\x1f.penstock.v1.Padding.MasksEntry\x12\x0f\n\x07\x62uckets\x18\x03 \x03(\x03\x12\x18\n\x10max_pad_fraction\x18\x04 \x01(\x01\x1a,\n\nMasksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x0b\x42\x61tchPolicy\x12\x16\n\x0emax_batch_size\x18\x01 \x01(\x05\x12\x32\n\x0fmax_queue_delay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_queue_size\x18\x03 \x01(\x05\x12%\n\x07padding\x18\x04 \x01(\x0b\x32\x14.penstock.v1.Padding\"7\n\tFileEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\xaa\x02\n\x08Manifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\r\n\x05\x65ntry\x18\x04 \x01(\t\x12%\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x16.penstock.v1.FileEntry\x12*\n\x08\x62\x61tching\x18\x06 \x01(\x0b\x32\x18.penstock.v1.BatchPolicy\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.penstock.v1.Manifest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa4\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_START\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x13\n\x0fMODEL_STATE_END\x10\x05\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17penstock/v1/model.proto\x12\x0bpenstock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18penstock/v1/tensor.proto\"O\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x12\x0f\n\x05\x61lias\x18\x03 \x01(\tH\x00\x42\x10\n\x0eversion_choice\"M\n\tDimension\x12\x0e\n\x04size\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12\x0b\n\x03min\x18\x03 \x01(\x03\x12\x0b\n\x03max\x18\x04 \x01(\x03\x42\x06\n\x04kind\"g\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05\x64type\x18\x02 \x01(\x0e\x32\x15.penstock.v1.DataType\x12%\n\x05shape\x18\x03 \x03(\x0b\x32\x16.penstock.v1.Dimension\"w\n\tSignature\x12\'\n\x06inputs\x18\x01 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12(\n\x07outputs\x18\x02 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12\x17\n\x0f\x62\x61tch_dimension\x18\x03 \x01(\t\"\xa1\x01\n\x07Padding\x12\r\n\x05value\x18\x01 \x01(\x01\x12.\n\x05masks\x18\x02 \x03(\x0b\x32\x1f.penstock.v1.Padding.MasksEntry\x12\x0f\n\x07\x62uckets\x18\x03 \x03(\x03\x12\x18\n\x10max_pad_fraction\x18\x04 \x01(\x01\x1a,\n\nMasksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x0b\x42\x61tchPolicy\x12\x16\n\x0emax_batch_size\x18\x01 \x01(\x05\x12\x32\n\x0fmax_queue_delay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_queue_size\x18\x03 \x01(\x05\x12%\n\x07padding\x18\x04 \x01(\x0b\x32\x14.penstock.v1.Padding\"\xa8\x01\n\x15OptimizationCandidate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12@\n\x07seconds\x18\x02 \x03(\x0b\x32/.penstock.v1.OptimizationCandidate.SecondsEntry\x12\x0f\n\x07problem\x18\x03 \x01(\t\x1a.\n\x0cSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\\\n\x12OptimizationResult\x12\x0e\n\x06\x63hosen\x18\x01 \x01(\t\x12\x36\n\ncandidates\x18\x02 \x03(\x0b\x32\".penstock.v1.OptimizationCandidate\"c\n\x08\x45xamples\x12\x0e\n\x06golden\x18\x01 \x01(\t\x12\x0f\n\x07warm_up\x18\x02 \x01(\t\x12\x11\n\x04rtol\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04\x61tol\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_rtolB\x07\n\x05_atol\"7\n\tFileEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\x84\x03\n\x08Manifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\r\n\x05\x65ntry\x18\x04 \x01(\t\x12%\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x16.penstock.v1.FileEntry\x12*\n\x08\x62\x61tching\x18\x06 \x01(\x0b\x32\x18.penstock.v1.BatchPolicy\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.penstock.v1.Manifest.LabelsEntry\x12\'\n\x08\x65xamples\x18\x10 \x01(\x0b\x32\x15.penstock.v1.Examples\x12/\n\x0coptimization\x18\x11 \x01(\x0e\x32\x19.penstock.v1.Optimization\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x8a\x01\n\x0cOptimization\x12\x1c\n\x18OPTIMIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPTIMIZATION_NONE\x10\x01\x12\x18\n\x14OPTIMIZATION_COMPILE\x10\x02\x12\x14\n\x10OPTIMIZATION_AOT\x10\x03\x12\x15\n\x11OPTIMIZATION_AUTO\x10\x04*\xa4\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_START\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x13\n\x0fMODEL_STATE_END\x10\x05\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.penstock.v1P\001Z#penstock.dev/penstock/v1;penstockv1'
   _globals['_PADDING_MASKSENTRY']._loaded_options = None
   _globals['_PADDING_MASKSENTRY']._serialized_options = b'8\001'
+  _globals['_OPTIMIZATIONCANDIDATE_SECONDSENTRY']._loaded_options = None
+  _globals['_OPTIMIZATIONCANDIDATE_SECONDSENTRY']._serialized_options = b'8\001'
   _globals['_MANIFEST_LABELSENTRY']._loaded_options = None
   _globals['_MANIFEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=1195
-  _globals['_MODELSTATE']._serialized_end=1359
+  _globals['_OPTIMIZATION']._serialized_start=1651
+  _globals['_OPTIMIZATION']._serialized_end=1789
+  _globals['_MODELSTATE']._serialized_start=1792
+  _globals['_MODELSTATE']._serialized_end=1956
   _globals['_MODELSPEC']._serialized_start=131
   _globals['_MODELSPEC']._serialized_end=210
   _globals['_DIMENSION']._serialized_start=212
@@ -55,10 +59,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PADDING_MASKSENTRY']._serialized_end=679
   _globals['_BATCHPOLICY']._serialized_start=682
   _globals['_BATCHPOLICY']._serialized_end=834
-  _globals['_FILEENTRY']._serialized_start=836
-  _globals['_FILEENTRY']._serialized_end=891
-  _globals['_MANIFEST']._serialized_start=894
-  _globals['_MANIFEST']._serialized_end=1192
-  _globals['_MANIFEST_LABELSENTRY']._serialized_start=1147
-  _globals['_MANIFEST_LABELSENTRY']._serialized_end=1192
+  _globals['_OPTIMIZATIONCANDIDATE']._serialized_start=837
+  _globals['_OPTIMIZATIONCANDIDATE']._serialized_end=1005
+  _globals['_OPTIMIZATIONCANDIDATE_SECONDSENTRY']._serialized_start=959
+  _globals['_OPTIMIZATIONCANDIDATE_SECONDSENTRY']._serialized_end=1005
+  _globals['_OPTIMIZATIONRESULT']._serialized_start=1007
+  _globals['_OPTIMIZATIONRESULT']._serialized_end=1099
+  _globals['_EXAMPLES']._serialized_start=1101
+  _globals['_EXAMPLES']._serialized_end=1200
+  _globals['_FILEENTRY']._serialized_start=1202
+  _globals['_FILEENTRY']._serialized_end=1257
+  _globals['_MANIFEST']._serialized_start=1260
+  _globals['_MANIFEST']._serialized_end=1648
+  _globals['_MANIFEST_LABELSENTRY']._serialized_start=1603
+  _globals['_MANIFEST_LABELSENTRY']._serialized_end=1648
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Optimization:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OptimizationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optimization.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPTIMIZATION_UNSPECIFIED: _Optimization.ValueType  # 0
+    """As it was published."""
+    OPTIMIZATION_NONE: _Optimization.ValueType  # 1
+    """As it was published."""
+    OPTIMIZATION_COMPILE: _Optimization.ValueType  # 2
+    """By torch.compile, anew at each load."""
+    OPTIMIZATION_AOT: _Optimization.ValueType  # 3
+    """By AOTInductor, compiled once for each kind of host and kept on it."""
+    OPTIMIZATION_AUTO: _Optimization.ValueType  # 4
+    """The fastest of these that gives the same answers, measured on the worker's own device at each load."""
+
+class Optimization(_Optimization, metaclass=_OptimizationEnumTypeWrapper):
+    """How a worker computes what a model answers."""
+
+OPTIMIZATION_UNSPECIFIED: Optimization.ValueType  # 0
+"""As it was published."""
+OPTIMIZATION_NONE: Optimization.ValueType  # 1
+"""As it was published."""
+OPTIMIZATION_COMPILE: Optimization.ValueType  # 2
+"""By torch.compile, anew at each load."""
+OPTIMIZATION_AOT: Optimization.ValueType  # 3
+"""By AOTInductor, compiled once for each kind of host and kept on it."""
+OPTIMIZATION_AUTO: Optimization.ValueType  # 4
+"""The fastest of these that gives the same answers, measured on the worker's own device at each load."""
+Global___Optimization: _TypeAlias = Optimization  # noqa: Y015
+
 class _ModelState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -295,6 +327,131 @@ class BatchPolicy(_message.Message):
 Global___BatchPolicy: _TypeAlias = BatchPolicy  # noqa: Y015
 
 @_typing.final
+class OptimizationCandidate(_message.Message):
+    """One way to compute what a model answers, as it was tried by a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`plain` (as it was published), `compile` or `aot`."""
+    problem: _builtins.str
+    """Why it cannot be used. Empty: it can."""
+    @_builtins.property
+    def seconds(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
+        """By rows: how many seconds a batch takes. Empty: not measured."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        seconds: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "problem", b"problem", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizationCandidate: _TypeAlias = OptimizationCandidate  # noqa: Y015
+
+@_typing.final
+class OptimizationResult(_message.Message):
+    """What a worker found when it was asked to optimize a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    chosen: _builtins.str
+    """The name of the candidate that computes."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptimizationCandidate]:
+        """All that were tried, `plain` first."""
+
+    def __init__(
+        self,
+        *,
+        chosen: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___OptimizationCandidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chosen", b"chosen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizationResult: _TypeAlias = OptimizationResult  # noqa: Y015
+
+@_typing.final
+class Examples(_message.Message):
+    """Examples that a version carries: .npz files in which input `x` is the array `input.x`, output `y` the array `output.y`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GOLDEN_FIELD_NUMBER: _builtins.int
+    WARM_UP_FIELD_NUMBER: _builtins.int
+    RTOL_FIELD_NUMBER: _builtins.int
+    ATOL_FIELD_NUMBER: _builtins.int
+    golden: _builtins.str
+    """Inputs and the outputs that belong to them: whoever loads the version must get these, or does not serve it. A path
+    among the version's files. Empty: there is none.
+    """
+    warm_up: _builtins.str
+    """Inputs on which workers warm up and measure. A path among the version's files. Empty: those of `golden`; without it
+    they are made from the signature.
+    """
+    rtol: _builtins.float
+    """How far an output of a floating type may be from what it should be, as a share of that. Unset: by its type."""
+    atol: _builtins.float
+    """The same, absolute; both together: atol + rtol * |expected|. Unset: by its type."""
+    def __init__(
+        self,
+        *,
+        golden: _builtins.str = ...,
+        warm_up: _builtins.str = ...,
+        rtol: _builtins.float | None = ...,
+        atol: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_atol", b"_atol", "_rtol", b"_rtol", "atol", b"atol", "rtol", b"rtol"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_atol", b"_atol", "_rtol", b"_rtol", "atol", b"atol", "golden", b"golden", "rtol", b"rtol", "warm_up", b"warm_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__atol: _TypeAlias = _typing.Literal["atol"]  # noqa: Y015
+    _WhichOneofArgType__atol: _TypeAlias = _typing.Literal["_atol", b"_atol"]  # noqa: Y015
+    _WhichOneofReturnType__rtol: _TypeAlias = _typing.Literal["rtol"]  # noqa: Y015
+    _WhichOneofArgType__rtol: _TypeAlias = _typing.Literal["_rtol", b"_rtol"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__atol) -> _WhichOneofReturnType__atol | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rtol) -> _WhichOneofReturnType__rtol | None: ...
+
+Global___Examples: _TypeAlias = Examples  # noqa: Y015
+
+@_typing.final
 class FileEntry(_message.Message):
     """One file of a version."""
 
@@ -358,6 +515,8 @@ class Manifest(_message.Message):
     BATCHING_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    OPTIMIZATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -366,6 +525,8 @@ class Manifest(_message.Message):
     """How the files are to be read: `torch_export`, `torchscript` or `python`."""
     entry: _builtins.str
     """The file to load first, and for `python` also the class: `scale.py:Scale`."""
+    optimization: Global___Optimization.ValueType
+    """How workers shall compute it. What cannot be done is said in `status`; then it is computed as published."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileEntry]:
         """Every file, and nothing else."""
@@ -382,6 +543,10 @@ class Manifest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free text by key, for people and tools."""
 
+    @_builtins.property
+    def examples(self) -> Global___Examples:
+        """What it must answer, and what it is warmed up with."""
+
     def __init__(
         self,
         *,
@@ -393,10 +558,12 @@ class Manifest(_message.Message):
         batching: Global___BatchPolicy | None = ...,
         created: _timestamp_pb2.Timestamp | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        examples: Global___Examples | None = ...,
+        optimization: Global___Optimization.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "created", b"created"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "created", b"created", "examples", b"examples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "created", b"created", "entry", b"entry", "files", b"files", "format", b"format", "labels", b"labels", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "created", b"created", "entry", b"entry", "examples", b"examples", "files", b"files", "format", b"format", "labels", b"labels", "name", b"name", "optimization", b"optimization", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

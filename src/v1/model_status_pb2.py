@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penstock.v1 import model_pb2 as penstock_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/v1/model_status.proto\x12\x0bpenstock.v1\x1a\x17penstock/v1/model.proto\"\xbf\x01\n\x0eInstanceStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x0b\n\x03pid\x18\x07 \x01(\x03\x12\x0f\n\x07\x63\x61rrier\x18\x08 \x01(\t\x12\x14\n\x0cpadded_share\x18\t \x01(\x01\"\xd9\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12.\n\tinstances\x18\x05 \x03(\x0b\x32\x1b.penstock.v1.InstanceStatus\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x13\n\x0bload_failed\x18\x07 \x01(\x08\x12\x19\n\x11\x64\x65sired_instances\x18\x08 \x01(\x05\"\xb1\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.penstock.v1.VersionStatus\x12\x36\n\x07\x61liases\x18\x03 \x03(\x0b\x32%.penstock.v1.ModelStatus.AliasesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"C\n\x15GetModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"A\n\x16GetModelStatusResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.penstock.v1.ModelStatus\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x17GetModelMetadataRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"\x9a\x01\n\x18GetModelMetadataResponse\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.penstock.v1.Signature\x12\'\n\x08manifest\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Manifest\"E\n\x17WatchModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"U\n\x18WatchModelStatusResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x0f\n\x07removed\x18\x02 \x03(\t2\x82\x03\n\x12ModelStatusService\x12Y\n\x0eGetModelStatus\x12\".penstock.v1.GetModelStatusRequest\x1a#.penstock.v1.GetModelStatusResponse\x12M\n\nListModels\x12\x1e.penstock.v1.ListModelsRequest\x1a\x1f.penstock.v1.ListModelsResponse\x12_\n\x10GetModelMetadata\x12$.penstock.v1.GetModelMetadataRequest\x1a%.penstock.v1.GetModelMetadataResponse\x12\x61\n\x10WatchModelStatus\x12$.penstock.v1.WatchModelStatusRequest\x1a%.penstock.v1.WatchModelStatusResponse0\x01\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/v1/model_status.proto\x12\x0bpenstock.v1\x1a\x17penstock/v1/model.proto\"\xf3\x01\n\x0eInstanceStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x10\n\x08progress\x18\x05 \x01(\x01\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x0b\n\x03pid\x18\x07 \x01(\x03\x12\x0f\n\x07\x63\x61rrier\x18\x08 \x01(\t\x12\x14\n\x0cpadded_share\x18\t \x01(\x01\x12\x32\n\toptimized\x18\x10 \x01(\x0b\x32\x1f.penstock.v1.OptimizationResult\"\xd9\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.penstock.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12.\n\tinstances\x18\x05 \x03(\x0b\x32\x1b.penstock.v1.InstanceStatus\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x13\n\x0bload_failed\x18\x07 \x01(\x08\x12\x19\n\x11\x64\x65sired_instances\x18\x08 \x01(\x05\"\xb1\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.penstock.v1.VersionStatus\x12\x36\n\x07\x61liases\x18\x03 \x03(\x0b\x32%.penstock.v1.ModelStatus.AliasesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"C\n\x15GetModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"A\n\x16GetModelStatusResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.penstock.v1.ModelStatus\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x17GetModelMetadataRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"\x9a\x01\n\x18GetModelMetadataResponse\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.penstock.v1.Signature\x12\'\n\x08manifest\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Manifest\"E\n\x17WatchModelStatusRequest\x12*\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x16.penstock.v1.ModelSpec\"U\n\x18WatchModelStatusResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.penstock.v1.ModelStatus\x12\x0f\n\x07removed\x18\x02 \x03(\t2\x82\x03\n\x12ModelStatusService\x12Y\n\x0eGetModelStatus\x12\".penstock.v1.GetModelStatusRequest\x1a#.penstock.v1.GetModelStatusResponse\x12M\n\nListModels\x12\x1e.penstock.v1.ListModelsRequest\x1a\x1f.penstock.v1.ListModelsResponse\x12_\n\x10GetModelMetadata\x12$.penstock.v1.GetModelMetadataRequest\x1a%.penstock.v1.GetModelMetadataResponse\x12\x61\n\x10WatchModelStatus\x12$.penstock.v1.WatchModelStatusRequest\x1a%.penstock.v1.WatchModelStatusResponse0\x01\x42\x38\n\x0f\x64\x65v.penstock.v1P\x01Z#penstock.dev/penstock/v1;penstockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSTATUS_ALIASESENTRY']._loaded_options = None
   _globals['_MODELSTATUS_ALIASESENTRY']._serialized_options = b'8\001'
   _globals['_INSTANCESTATUS']._serialized_start=73
-  _globals['_INSTANCESTATUS']._serialized_end=264
-  _globals['_VERSIONSTATUS']._serialized_start=267
-  _globals['_VERSIONSTATUS']._serialized_end=484
-  _globals['_MODELSTATUS']._serialized_start=487
-  _globals['_MODELSTATUS']._serialized_end=664
-  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=618
-  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=664
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=666
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=733
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=735
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=800
-  _globals['_LISTMODELSREQUEST']._serialized_start=802
-  _globals['_LISTMODELSREQUEST']._serialized_end=860
-  _globals['_LISTMODELSRESPONSE']._serialized_start=862
-  _globals['_LISTMODELSRESPONSE']._serialized_end=949
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=951
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1020
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1023
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1177
-  _globals['_WATCHMODELSTATUSREQUEST']._serialized_start=1179
-  _globals['_WATCHMODELSTATUSREQUEST']._serialized_end=1248
-  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_start=1250
-  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_end=1335
-  _globals['_MODELSTATUSSERVICE']._serialized_start=1338
-  _globals['_MODELSTATUSSERVICE']._serialized_end=1724
+  _globals['_INSTANCESTATUS']._serialized_end=316
+  _globals['_VERSIONSTATUS']._serialized_start=319
+  _globals['_VERSIONSTATUS']._serialized_end=536
+  _globals['_MODELSTATUS']._serialized_start=539
+  _globals['_MODELSTATUS']._serialized_end=716
+  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=670
+  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=716
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=718
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=785
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=787
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=852
+  _globals['_LISTMODELSREQUEST']._serialized_start=854
+  _globals['_LISTMODELSREQUEST']._serialized_end=912
+  _globals['_LISTMODELSRESPONSE']._serialized_start=914
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1001
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1003
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1072
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1075
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1229
+  _globals['_WATCHMODELSTATUSREQUEST']._serialized_start=1231
+  _globals['_WATCHMODELSTATUSREQUEST']._serialized_end=1300
+  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_start=1302
+  _globals['_WATCHMODELSTATUSRESPONSE']._serialized_end=1387
+  _globals['_MODELSTATUSSERVICE']._serialized_start=1390
+  _globals['_MODELSTATUSSERVICE']._serialized_end=1776
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,7 @@ class InstanceStatus(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     CARRIER_FIELD_NUMBER: _builtins.int
     PADDED_SHARE_FIELD_NUMBER: _builtins.int
+    OPTIMIZED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker that holds it."""
     device: _builtins.str
@@ -41,7 +42,7 @@ class InstanceStatus(_message.Message):
     state: _model_pb2.ModelState.ValueType
     """LOADING, AVAILABLE or UNLOADING."""
     stage: _builtins.str
-    """What it is doing while LOADING: `fetching`, `loading`, `warming up`, `proving`."""
+    """What it is doing while LOADING: `fetching`, `loading`, `optimizing`, `warming up`, `proving`."""
     progress: _builtins.float
     """How much of the loading is done, 0 to 1."""
     epoch: _builtins.int
@@ -52,6 +53,10 @@ class InstanceStatus(_message.Message):
     """How the gateway that answers reaches it: `unix+shm`, `unix`, `grpc`. Empty: it is not connected."""
     padded_share: _builtins.float
     """Of the elements that went to the device, the share that was filled in to join requests of different lengths."""
+    @_builtins.property
+    def optimized(self) -> _model_pb2.OptimizationResult:
+        """How it computes, and what it measured before it chose. Unset: it was not asked to."""
+
     def __init__(
         self,
         *,
@@ -64,10 +69,11 @@ class InstanceStatus(_message.Message):
         pid: _builtins.int = ...,
         carrier: _builtins.str = ...,
         padded_share: _builtins.float = ...,
+        optimized: _model_pb2.OptimizationResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["optimized", b"optimized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier", b"carrier", "device", b"device", "epoch", b"epoch", "padded_share", b"padded_share", "pid", b"pid", "progress", b"progress", "stage", b"stage", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier", b"carrier", "device", b"device", "epoch", b"epoch", "optimized", b"optimized", "padded_share", b"padded_share", "pid", b"pid", "progress", b"progress", "stage", b"stage", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

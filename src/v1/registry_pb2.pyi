@@ -239,6 +239,7 @@ class WorkerRecord(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     LOCAL_ADDRESS_FIELD_NUMBER: _builtins.int
+    OPTIMIZED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Unique for ever."""
     epoch: _builtins.int
@@ -254,7 +255,7 @@ class WorkerRecord(_message.Message):
     state: _model_pb2.ModelState.ValueType
     """LOADING, AVAILABLE, or UNLOADING: it still answers, but nothing new should be sent."""
     stage: _builtins.str
-    """While LOADING: `fetching`, `loading`, `warming up` or `proving`."""
+    """While LOADING: `fetching`, `loading`, `optimizing`, `warming up` or `proving`."""
     progress: _builtins.float
     """While LOADING: 0 to 1."""
     max_batch_size: _builtins.int
@@ -266,6 +267,10 @@ class WorkerRecord(_message.Message):
     @_builtins.property
     def report(self) -> Global___LoadReport:
         """From its last renewal."""
+
+    @_builtins.property
+    def optimized(self) -> _model_pb2.OptimizationResult:
+        """How it computes, and what it measured before it chose. Unset: it was not asked to."""
 
     def __init__(
         self,
@@ -283,10 +288,11 @@ class WorkerRecord(_message.Message):
         pid: _builtins.int = ...,
         report: Global___LoadReport | None = ...,
         local_address: _builtins.str = ...,
+        optimized: _model_pb2.OptimizationResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["optimized", b"optimized", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "epoch", b"epoch", "local_address", b"local_address", "max_batch_size", b"max_batch_size", "name", b"name", "pid", b"pid", "progress", b"progress", "report", b"report", "stage", b"stage", "state", b"state", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "epoch", b"epoch", "local_address", b"local_address", "max_batch_size", b"max_batch_size", "name", b"name", "optimized", b"optimized", "pid", b"pid", "progress", b"progress", "report", b"report", "stage", b"stage", "state", b"state", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,6 +376,8 @@ class PublishHeader(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    OPTIMIZATION_FIELD_NUMBER: _builtins.int
     OFFSETS_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -384,6 +392,8 @@ class PublishHeader(_message.Message):
     """How many workers. 0: one."""
     device: _builtins.str
     """Where they run. Empty: `auto`."""
+    optimization: _model_pb2.Optimization.ValueType
+    """How workers shall compute it. What cannot be done is said in `status`; then it is computed as published."""
     url: _builtins.str
     """Where the registry fetches the version's other files itself: `s3://`, `gs://`, `az://`, `https://` or `http://`, below
     what its operator allows. A folder (with '/' at its end) gives all that is in it; after one file `#sha256=` and its
@@ -406,6 +416,10 @@ class PublishHeader(_message.Message):
         """Aliases that shall mean the new version. They move as soon as it is stored, whether or not it loads."""
 
     @_builtins.property
+    def examples(self) -> _model_pb2.Examples:
+        """What it must answer, and what it is warmed up with."""
+
+    @_builtins.property
     def offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """By file: how many of its first bytes are not sent, as PrepareUpload has said. Empty: all bytes are sent. If they are
         not there any more: ABORTED, CONFLICT; ask again, and go on.
@@ -424,12 +438,14 @@ class PublishHeader(_message.Message):
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         instances: _builtins.int = ...,
         device: _builtins.str = ...,
+        examples: _model_pb2.Examples | None = ...,
+        optimization: _model_pb2.Optimization.ValueType = ...,
         offsets: _abc.Iterable[_builtins.int] | None = ...,
         url: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "examples", b"examples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "batching", b"batching", "device", b"device", "entry", b"entry", "files", b"files", "format", b"format", "instances", b"instances", "labels", b"labels", "name", b"name", "offsets", b"offsets", "url", b"url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "batching", b"batching", "device", b"device", "entry", b"entry", "examples", b"examples", "files", b"files", "format", b"format", "instances", b"instances", "labels", b"labels", "name", b"name", "offsets", b"offsets", "optimization", b"optimization", "url", b"url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

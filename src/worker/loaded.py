@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,26 +25,34 @@ class Later:
     """Waits for them; called once, from another thread than the model's."""
 
 
+Run = Callable[[Sequence[Value]], Sequence[Value] | Later]
+"""The model's inputs in its order, each [rows, ...] → outputs in the signature's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A model in memory. One call at a time."""
 
     signature: Signature
     """What callers see: once `layout` is set, without the masks."""
-    run: Callable[[Sequence[Value]], Sequence[Value] | Later]
-    """The model's inputs in its order, each [rows, ...] → outputs in the signature's order."""
+    run: Run
     stream: Callable[[Sequence[Value]], Iterator[Sequence[Value]]] | None = None
     """Instead of `run`, for a model that answers many times."""
     max_rows: int | None = None
     """The most rows that the model itself allows; None: no bound is known."""
     min_rows: int = 1
     """The fewest rows that the model itself allows; smaller batches are filled up with their last row."""
+    default_rows: int | None = None
+    """The greatest batch where the publisher says nothing; None: the usual one."""
     padding: Padding | None = None
     """What the model itself says about requests of different lengths."""
     layout: Layout | None = None
     """How requests of different lengths are joined; None: they are not."""
     own_thread: bool = False
     """It may wait in a call, or cares which thread calls: all calls come from the one that loaded it."""
+    faster: Mapping[str, Callable[[Path], Run]] = field(default_factory=dict)
+    """Other ways to compute the same, by name (`compile`, `aot`): each makes a `run`, given the folder in which this
+    host keeps what is compiled. That takes long, and may raise anything."""
 
     def padded(self, padding: Padding | None) -> Loaded:
         """The same model, whose requests are joined like this.
@@ -75,6 +83,9 @@ Loader = Callable[[Path, str, str], Loaded]
 """(the version's folder, the manifest's entry, the device) → the model, not warmed up."""
 
 _HOMES = {"torch_export": "torch_export", "torchscript": "torchscript", "python": "python_class"}
+_HOMES |= {"torchserve": "torchserve", "mlflow": "mlflow_model"}
+_HOMES |= {"safetensors": "safetensors", "state_dict": "state_dict", "onnx": "onnx"}
+_HOMES |= {"aot_inductor": "aot_inductor"}
 FORMATS = tuple(_HOMES)
 
 

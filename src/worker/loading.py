@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from penstock.v1 import model_pb2
 from penstock.v1 import registry_pb2 as pb
 
+from ..optimization import Optimization
+from ..rpc.messages import optimized_to_message
 from ..servable import Padding
 from .by_length import ByLength
+from .compiled.cache import FOLDER as COMPILED
 from .device import resolve_device
 from .engine import BatchPolicy, ServiceTimes
+from .examples import read_examples
 from .executor import Executor
 from .fetch import fetch
 from .holding import Hold, remove_unused
@@ -21,11 +26,17 @@ from .loaded import Loaded, load
 from .model_thread import ModelThread
 from .provenance import check_signed, trust_of
 from .registry_client import RegistryClient
-from .warmup import prove, warm_up
+from .trial import Place, optimized
+from .warmup import prove, prove_golden, warm_up
 from .worker_config import WorkerConfig
+
+T = TypeVar("T")
 
 _FETCHED = 0.3
 """How much of the loading is done when the files are here."""
+_OPTIMIZATIONS = {int(known) for known in Optimization} - {int(Optimization.NONE)}
+_SAY_AGAIN = 60.0
+"""Seconds."""
 _STEP = 0.05
 """Progress is told in steps, not with every piece of a file."""
 
@@ -58,6 +69,19 @@ class _Stages:
     async def _tell(self, name: str, progress: float) -> None:
         self._record.stage, self._record.progress = name, progress
         await self._registry.report_load(self._record)
+
+    async def meanwhile(self, work: Awaitable[T]) -> T:
+        """Say again from time to time what is being done: a load of which nothing is heard counts as dead."""
+        telling = asyncio.create_task(self._repeat())
+        try:
+            return await work
+        finally:
+            telling.cancel()
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(_SAY_AGAIN)
+            await self._tell(self._record.stage, self._record.progress)
 
     def fetched(self, share: float) -> None:
         """Told while files come; never holds them up."""
@@ -98,18 +122,29 @@ async def make_ready(
         await asyncio.to_thread(check_signed, trust, config, manifest, files)
         await stages.enter("loading", _FETCHED)
         loaded = await thread.call(lambda: load(manifest.format, files.folder, manifest.entry, record.device))
+        loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
+        signature = loaded.signature
+        examples = await asyncio.to_thread(lambda: read_examples(files.folder, manifest.examples, signature))
+        policy, times = _policy(manifest.batching, loaded), ServiceTimes()
+        most = policy.max_batch_size
+        if manifest.optimization in _OPTIMIZATIONS:
+            await stages.enter("optimizing", 0.4)
+            place = Place(record.device, most, thread, on_fatal, config.cache_dir / COMPILED)
+            trial = optimized(loaded, Optimization(manifest.optimization), examples, place)
+            loaded, found = await stages.meanwhile(trial)
+            record.optimized.CopyFrom(optimized_to_message(found))
         files.check()
-    loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
-    policy, times = _policy(manifest.batching, loaded), ServiceTimes()
+    loaded = replace(loaded, faster={})  # what could be compiled is not needed any more
     # On the thread, since to pin memory takes a while.
-    most = policy.max_batch_size
     executor = await thread.call(
         lambda: Executor(loaded, record.device, most, thread, on_fatal, expected=times.predict)
     )
     await stages.enter("warming up", 0.6)
-    await warm_up(executor, loaded, most, times)
+    await warm_up(executor, loaded, most, times, samples=examples.samples)
     await stages.enter("proving", 0.9)
-    await prove(executor, loaded)
+    await prove(executor, loaded, examples.samples)
+    if examples.golden is not None:
+        await prove_golden(executor, loaded, examples.golden, examples.tolerance, most)
     return Ready(loaded, policy, executor, times, ByLength(loaded.layout) if loaded.layout else None)
 
 
@@ -124,9 +159,9 @@ def _padding(published: model_pb2.BatchPolicy) -> Padding | None:
 def _policy(published: model_pb2.BatchPolicy, loaded: Loaded) -> BatchPolicy:
     """As published, within what the model itself allows."""
     default = BatchPolicy()
-    rows = published.max_batch_size or default.max_batch_size
+    rows = published.max_batch_size or loaded.default_rows or default.max_batch_size
     return BatchPolicy(
         max_batch_size=min(rows, loaded.max_rows or rows) if loaded.signature.batch else 1,
-        max_queue_delay=published.max_queue_delay.ToMilliseconds() / 1000,
+        max_queue_delay=published.max_queue_delay.ToMicroseconds() / 1e6,
         max_queue_size=published.max_queue_size or max(default.max_queue_size, 4 * rows),
     )

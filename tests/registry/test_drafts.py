@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from penstock.errors import InvalidArgument
+from penstock.optimization import Optimization
 from penstock.registry.drafts import check_draft
 from penstock.registry.limits import MAX_FILE_BYTES, Limits
-from penstock.registry.state import Batching, Draft, FileEntry
+from penstock.registry.state import Batching, Draft, Examples, FileEntry
 from penstock.servable import Padding
 
 from .conftest import draft
@@ -115,3 +117,29 @@ def test_limits_are_settings_and_their_refusal_names_them(name: str) -> None:
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert fields_refused(replace(draft(), name="..", instances=-1, device="?")) == ["name", "instances", "device"]
+
+
+def test_examples_among_the_files_pass() -> None:
+    for examples in (
+        Examples("model.pt2"),
+        Examples(warm_up="model.pt2"),
+        Examples("model.pt2", "model.pt2", 0.0, 0.5),
+    ):
+        check_draft(draft(examples=examples))
+    check_draft(draft(examples=Examples(rtol=0.5), optimization=Optimization.AUTO))
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"examples": Examples("golden.npz")}, "examples.golden"),
+        ({"examples": Examples(warm_up="../model.pt2")}, "examples.warm_up"),
+        ({"examples": Examples("model.pt2", rtol=-1.0)}, "examples.rtol"),
+        ({"examples": Examples("model.pt2", atol=float("nan"))}, "examples.atol"),
+        ({"examples": Examples("model.pt2", atol=float("inf"))}, "examples.atol"),
+        ({"examples": Examples(rtol=0.1)}, "examples.rtol"),
+        ({"optimization": 9}, "optimization"),
+    ],
+)
+def test_examples_and_optimizations_that_mean_nothing_are_refused(change: dict[str, Any], field: str) -> None:
+    assert fields_refused(draft(**change)) == [field]

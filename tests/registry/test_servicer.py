@@ -101,6 +101,26 @@ async def test_padding_reaches_whoever_watches_and_is_content(stub: Stub, paddin
         await publish(stub, version=3)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"examples": model_pb2.Examples(golden="model.pt2", warm_up="model.pt2", rtol=0.0)},
+        {"optimization": model_pb2.OPTIMIZATION_AUTO},
+    ],
+)
+async def test_examples_and_optimization_reach_whoever_watches_and_are_content(stub: Stub, more: Any) -> None:
+    await publish(stub, version=3, **more)
+    assert (await publish(stub, version=3, **more)).existed
+    async with watching(stub) as watch:
+        [model] = (await watch.read()).models
+    seen = model.versions[0].manifest
+    assert seen.examples == more.get("examples", model_pb2.Examples())
+    assert seen.HasField("examples") == ("examples" in more)
+    assert seen.optimization == more.get("optimization", 0)
+    with pytest.raises(errors.VersionExists):
+        await publish(stub, version=3)
+
+
 async def test_publishing_other_content_is_refused_before_its_bytes_are_read(stub: Stub) -> None:
     await publish(stub, version=3)
 

@@ -4,12 +4,14 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from penstock.errors import StorageFull
+from penstock.optimization import Candidate, Optimization, Optimized
 from penstock.registry import rules
-from penstock.registry.state import Batching, Key, LoadReport, Placement, State
+from penstock.registry.state import Batching, Examples, Key, LoadReport, Placement, State
 from penstock.registry.stores.migrations import STEPS
 from penstock.registry.stores.sqlite import SqliteStore
 from penstock.servable import Padding
@@ -22,10 +24,16 @@ SIGNATURE = Signature(
 )
 
 
+EXAMPLES: dict[str, Any] = {"examples": Examples("model.pt2", "", 0.0, None), "optimization": Optimization.AUTO}
+OPTIMIZED = Optimized(
+    "aot", (Candidate("plain", {1: 0.25, 64: 2.0}), Candidate("aot", {1: 0.125}), Candidate("x", {}, "no"))
+)
+
+
 async def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None:
     batching = Batching(64, 0.25, 1000, Padding(-1.5, {"ids": "mask"}, (64, 128), 0.25))
     text = "'; DROP TABLE versions; --"
-    first = rules.publish(None, draft(batching=batching, labels={"note": text}), 12.3456, text).model
+    first = rules.publish(None, draft(batching=batching, labels={"note": text}, **EXAMPLES), 12.3456, text).model
     second = rules.publish(first, draft(instances=3, device="cuda:1", aliases=("canary",)), 13.0, "bob").model
     loaded = replace(second.versions[0], signature=SIGNATURE, placement=Placement.PINNED)
     third = rules.with_version(second, loaded)
@@ -35,7 +43,9 @@ async def test_everything_is_there_again_after_reopening(tmp_path: Path) -> None
         await store.save_model(first, second, second.changes[1:])
         await store.save_model(second, third, ())
         report = LoadReport(1, 2, 3, 4, 0.5)
-        leased = await store.grant(worker(report=report, max_batch_size=8, pid=99, local_address="/run/w.x"))
+        leased = await store.grant(
+            worker(report=report, max_batch_size=8, pid=99, local_address="/run/w.x", optimized=OPTIMIZED)
+        )
         draining = replace(leased, state=State.UNLOADING)
         await store.save_worker(draining)
         await store.save_key(key)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from penstock import errors
@@ -199,3 +202,34 @@ async def test_gateways_on_the_host_are_told_of_a_socket_that_ends_with_the_work
         worker.stop.request()
         assert await worker.ended() == 0
         assert os.path.basename(path) not in os.listdir(tmp_path)
+
+
+def _example(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    named: Any = {name.replace("_", ".", 1): np.array(values, np.float32) for name, values in arrays.items()}
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+def _with_golden(**outputs: Any) -> FakeRegistry:
+    registry = FakeRegistry()
+    registry.publish("scale.py", SCALE)
+    registry.publish(".penstock/golden.npz", _example(input_x=[[1, 2], [3, 4]], **outputs))
+    registry.manifest.examples.golden = ".penstock/golden.npz"
+    return registry
+
+
+async def test_a_model_that_answers_its_golden_example_is_served(tmp_path: Path) -> None:
+    registry = _with_golden(output_y=[[2, 4], [6, 8]], output_total=[3, 7])
+    async with running(tmp_path, registry) as worker:
+        await registry.until(lambda: bool(registry.renewals))
+        assert list((await worker.predict(floats(1, 2))).outputs[0].floats) == [2, 4]
+
+
+async def test_a_model_that_does_not_never_takes_a_lease(tmp_path: Path) -> None:
+    registry = _with_golden(output_y=[[2, 4], [6, 8]], output_total=[3, 7.5])
+    async with running(tmp_path, registry) as worker:
+        assert await worker.ended() == EXIT_LOAD_FAILED
+    assert registry.registered == []
+    assert "output 'total' differs in 1 of 2 elements: at most by 0.5 at [1]" in registry.reports[-1].error
+    assert registry.reports[-2].worker.stage == "proving"

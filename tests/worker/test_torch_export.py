@@ -114,6 +114,69 @@ async def test_tuples_integers_and_a_second_free_dimension(export: Export, threa
     assert "must be at most 128" in fit(loaded.signature, long).violations[0].description
 
 
+class Encoder(torch.nn.Module):
+    """A small transformer: words attend to each other, as far as a mask lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(100, 16)
+        self.layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0)
+        self.head = torch.nn.Linear(16, 3)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        words = self.layer(self.embed(ids), src_key_padding_mask=~mask)
+        pairs = torch.cat([words, words], 1)
+        return {"words": self.head(words), "twice": pairs.sum(2), "class": self.head(words[:, 0]).argmax(1)}
+
+
+async def test_a_transformer_with_two_free_dimensions_answers_as_in_this_process(
+    export: Export, thread: ModelThread
+) -> None:
+    free = {0: Dim("batch", max=64), 1: Dim("length", min=2, max=128)}
+    example = torch.ones(3, 5, dtype=torch.int64)
+    module = Encoder()
+    loaded = export(module, example, example.bool(), shapes={"ids": free, "mask": free})
+    assert described(loaded) == (
+        ["ids=INT64[batch, ids_1]", "mask=BOOL[batch, ids_1]"],
+        ["words=FP32[batch, ids_1, 3]", "twice=FP32[batch, 2*ids_1]", "class=INT64[batch]"],
+    )
+    length = loaded.signature.inputs[0].shape[1]
+    assert not isinstance(length, int)
+    assert (length.minimum, length.maximum, loaded.max_rows) == (2, 128, 64)
+    uneven = [TensorShape("ids", None, (1, 7)), TensorShape("mask", None, (1, 8))]
+    assert "ids_1 is 7 in inputs[0].shape[1], here 8" in fit(loaded.signature, uneven).violations[0].description
+    for rows, size in ((1, 2), (4, 31)):
+        ids = np.random.default_rng(0).integers(0, 100, (rows, size))
+        mask = np.ones((rows, size), bool)
+        wanted = module(torch.from_numpy(ids), torch.from_numpy(mask))
+        for got, tensor in zip(await serve(loaded, thread, ids, mask), wanted.values(), strict=True):
+            np.testing.assert_allclose(got, tensor.detach().numpy(), rtol=1e-3, atol=1e-4)
+
+
+class Pictures(torch.nn.Module):
+    """A CNN for pictures of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.ReLU())
+
+    def forward(self, picture: torch.Tensor) -> Any:
+        maps = self.layers(picture)
+        return maps, maps.mean((2, 3))
+
+
+async def test_a_cnn_for_pictures_of_any_size_answers_as_in_this_process(export: Export, thread: ModelThread) -> None:
+    free = {0: BATCH, 2: Dim("height", min=8, max=256), 3: Dim("width", min=8, max=256)}
+    module = Pictures()
+    loaded = export(module, torch.zeros(2, 3, 20, 24), shapes={"picture": free})
+    inputs, outputs = described(loaded)
+    assert inputs == ["picture=FP32[batch, 3, picture_2, picture_3]"]
+    assert outputs[1] == "output_1=FP32[batch, 4]"
+    x = arrays(2, 3, 33, 8)
+    for got, wanted in zip(await serve(loaded, thread, x), module(torch.from_numpy(x)), strict=True):
+        np.testing.assert_allclose(got, wanted.detach().numpy(), rtol=1e-3, atol=1e-5)
+
+
 async def test_the_greatest_batch_is_read_from_the_export(export: Export) -> None:
     loaded = export(Linear(), torch.zeros(2, 4), shapes={"x": {0: Dim("batch", max=16)}})
     assert loaded.max_rows == 16

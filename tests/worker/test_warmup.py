@@ -14,7 +14,8 @@ from penstock.worker.engine import ServiceTimes
 from penstock.worker.executor import Executor
 from penstock.worker.loaded import Loaded
 from penstock.worker.model_thread import ModelThread
-from penstock.worker.warmup import prove, sample, warm_up
+from penstock.worker.samples import sample
+from penstock.worker.warmup import prove, warm_up
 
 from .conftest import DOUBLED, VECTOR, signature
 

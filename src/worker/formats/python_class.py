@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from ...errors import ModelLoadFailed
 from ...servable import Padding, Servable
 from ...signature import BATCH, Dim, Signature, TensorSpec
 from ..loaded import Later, Loaded, Value
+from .code_file import import_file
 
 
 def load(folder: Path, entry: str, device: str) -> Loaded:
@@ -23,7 +22,7 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
         Exception: whatever the code raises.
     """
     file, _, name = entry.partition(":")
-    cls = getattr(_module(folder, file), name, None)
+    cls = getattr(import_file(folder, file), name, None)
     if not (inspect.isclass(cls) and issubclass(cls, Servable)):
         raise ModelLoadFailed(f"{entry}: {name!r} is not a subclass of penstock.Servable in {file}")
     signature = _signature(cls, entry)
@@ -38,22 +37,6 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
         padding=_padding(cls, entry),
         own_thread=bool(cls.own_thread),
     )
-
-
-def _module(folder: Path, file: str) -> Any:
-    """The file as a module; its neighbours can be imported by it."""
-    path = folder / file
-    if path.suffix != ".py" or not path.is_file():
-        raise ModelLoadFailed(f"the version has no Python file {file!r}")
-    sys.path.insert(0, str(path.parent))
-    # A servable in `json.py` must not become the json module of everybody else.
-    name = path.stem if path.stem not in sys.modules else f"servable_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _signature(cls: type[Servable], entry: str) -> Signature:

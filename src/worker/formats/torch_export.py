@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from torch.utils._sympy.numbers import int_oo
 from ...errors import ModelLoadFailed
 from ...signature import BATCH, Dim, Signature, TensorSpec
 from ...torch_tensors import dtype_of_torch
-from ..loaded import Loaded, Value
+from ..compiled.aot import compiled_program
+from ..compiled.cache import CompiledCache
+from ..loaded import Loaded, Run, Value
+
+_SYMBOL = re.compile(r"[A-Za-z_]\w*")
 
 
 def load(folder: Path, entry: str, device: str) -> Loaded:
@@ -33,16 +38,47 @@ def load(folder: Path, entry: str, device: str) -> Loaded:
     inputs, outputs = _inputs(program), _outputs(program)
     batch = _batch_symbol([value for _, value in inputs + outputs])
     low, high = _range(program, batch)
+    names = _dimensions(inputs, batch)
     signature = Signature(
-        tuple(_spec(name, value, batch, program) for name, value in inputs),
-        tuple(_spec(name, value, batch, program) for name, value in outputs),
+        tuple(_spec(name, value, names, program) for name, value in inputs),
+        tuple(_spec(name, value, names, program) for name, value in outputs),
         BATCH if batch else "",
     )
-    return Loaded(signature, _runner(program), max_rows=high, min_rows=max(low, 1))
+    return Loaded(
+        signature,
+        _runner(program, program.module()),
+        max_rows=high,
+        min_rows=max(low, 1),
+        faster={
+            "compile": lambda _: _compiled(program),
+            "aot": lambda cache: _aot(program, folder / entry, device, cache),
+        },
+    )
 
 
-def _runner(program: ExportedProgram) -> Any:
-    module, structure = program.module(), program.call_spec.in_spec
+def _compiled(program: ExportedProgram) -> Run:
+    """By torch.compile, when it is first run."""
+    module: Any = torch.compile(program.module(), dynamic=bool(program.range_constraints))
+    return _runner(program, module)
+
+
+def _aot(program: ExportedProgram, file: Path, device: str, cache: Path) -> Run:
+    """By AOTInductor. What it makes believes its inputs, so that all which the program checks must be in the signature.
+
+    Raises:
+        Exception: it cannot be compiled.
+    """
+    for name, value in _inputs(program):
+        strange = [str(size) for size in value.shape if not _is_fixed(size) and not str(size).isidentifier()]
+        if strange:
+            raise ModelLoadFailed(f"sizes of input {name!r} depend on each other: {', '.join(strange)}")
+        if not value.is_contiguous():
+            raise ModelLoadFailed(f"input {name!r} was exported with strides of its own")
+    return compiled_program(file, device, CompiledCache(cache))
+
+
+def _runner(program: ExportedProgram, module: Any) -> Run:
+    structure = program.call_spec.in_spec
 
     def run(inputs: Sequence[Value]) -> Sequence[Value]:
         args, kwargs = pytree.tree_unflatten(inputs, structure)
@@ -105,13 +141,23 @@ def _range(program: ExportedProgram, symbol: str) -> tuple[int, int | None]:
     return 0, None
 
 
-def _spec(name: str, value: torch.Tensor, batch: str, program: ExportedProgram) -> TensorSpec:
-    dims = [int(size) if _is_fixed(size) else _free(str(size), batch, program) for size in value.shape]
+def _dimensions(inputs: Sequence[tuple[str, torch.Tensor]], batch: str) -> dict[str, str]:
+    """What each free dimension is called: where it stands first, `ids_1`, since the file keeps symbols, not names."""
+    names = {batch: BATCH} if batch else {}
+    for name, value in inputs:
+        for axis, size in enumerate(value.shape):
+            if str(size).isidentifier():
+                names.setdefault(str(size), f"{name}_{axis}")
+    return names
+
+
+def _spec(name: str, value: torch.Tensor, names: Mapping[str, str], program: ExportedProgram) -> TensorSpec:
+    dims = [int(size) if _is_fixed(size) else _free(str(size), names, program) for size in value.shape]
     return TensorSpec(dtype_of_torch(value.dtype), dims, name)
 
 
-def _free(symbol: str, batch: str, program: ExportedProgram) -> Dim:
+def _free(symbol: str, names: Mapping[str, str], program: ExportedProgram) -> Dim:
+    """A dimension that is computed from others (`2*s0`) has no bounds of its own."""
     low, high = _range(program, symbol)
-    if symbol == batch:
-        return Dim(BATCH, 1, high)  # fewer rows than the program takes are filled up
-    return Dim(symbol, low, high)
+    name = _SYMBOL.sub(lambda match: names.get(match[0], match[0]), symbol)
+    return Dim(name, 1 if name == BATCH else low, high)  # fewer rows than the program takes are filled up

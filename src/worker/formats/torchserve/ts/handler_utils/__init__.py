@@ -1,0 +1,1 @@
+"""See `timer`, `text_utils`, `utils`."""

@@ -1,0 +1,1 @@
+"""See `dimension`, `metric_type_enum`, `unit`."""

@@ -1,0 +1,1 @@
+"""See `otf_message_handler`."""

@@ -1,0 +1,5 @@
+"""Some handlers import PredictionException from here."""
+
+from .utils.util import PredictionException
+
+__all__ = ["PredictionException"]

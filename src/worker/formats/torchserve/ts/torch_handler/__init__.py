@@ -1,0 +1,1 @@
+"""The handlers that an archive may name instead of bringing its own."""

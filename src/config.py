@@ -62,6 +62,20 @@ class Settings:
     max_loaded: int = _setting(0, "versions that may be loaded at once; 0: no bound")
     lease_ttl: float = _setting(10.0, "seconds after which a silent worker is no longer listed")
     lame_duck: float = _setting(1.0, "seconds between `I am leaving` and the refusal of new requests")
+    max_file_bytes: int = _setting(64 * 1024**3, "the greatest file of a version")
+    max_version_bytes: int = _setting(256 * 1024**3, "all files of a version")
+    max_store_bytes: int = _setting(0, "all files in the registry's store; 0: as much as the disk has")
+    min_free_bytes: int = _setting(256 * 1024**2, "what uploads leave free on the registry's disk")
+    max_unfinished_bytes: int = _setting(64 * 1024**3, "what is kept of uploads that broke off")
+    cache_keep: float = _setting(7 * 86400.0, "seconds that a host keeps files of versions that no worker holds")
+    max_cache_bytes: int = _setting(256 * 1024**3, "what a host keeps of them, with those that workers hold")
+    artifact_urls: str = _setting("", "URLs below which the registry may fetch versions, separated by spaces")
+    url_timeout: float = _setting(3600.0, "seconds that the registry may take to fetch one version")
+    signatures: str = _setting("off", "required: only signed versions; check: no wrongly signed ones; off")
+    trusted_keys: str = _setting("", "a file with the public keys whose signatures count (PEM, Ed25519)")
+    upload_keep: float = _setting(24 * 3600.0, "seconds for which an upload that broke off may go on")
+    gc_grace: float = _setting(3600.0, "seconds for which the registry keeps files that no version needs")
+    gc_interval: float = _setting(600.0, "seconds between two removals of such files; 0: only by `penstock gc`")
     grace: float = _setting(20.0, "seconds for requests in flight when a process stops")
     spare: bool = _setting(True, "keep one worker process ready, with torch imported")
     threads: int = _setting(0, "threads of torch in each CPU worker; 0: half of the cores")
@@ -149,6 +163,7 @@ _CHOICES = {
     "auth": ("off", "keys"),
     "balancer": ("late_binding", "round_robin", "power_of_two_choices", "least_predicted_completion"),
     "carrier": ("auto", "unix", "grpc"),
+    "signatures": ("off", "check", "required"),
     "trace_exporter": ("off", "console", "otlp"),
     "log_level": ("debug", "info", "warning", "error"),
 }

@@ -9,7 +9,23 @@ import typer
 from ..config import BadSetting
 from ..errors import PenstockError
 from ..rpc.ports import PortTaken, PublicBind
-from . import audit, bench, keys, models, policy, predict, publish, removals, servers, show, status, traffic
+from . import (
+    archive,
+    artifacts,
+    audit,
+    bench,
+    keys,
+    models,
+    policy,
+    predict,
+    publish,
+    removals,
+    servers,
+    show,
+    signing,
+    status,
+    traffic,
+)
 
 app = typer.Typer(
     help="Penstock serves PyTorch models over gRPC.",
@@ -18,7 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (servers, publish, predict, bench, status, models, traffic, policy, audit, removals, show):
+_COMMANDS = (servers, publish, predict, bench, status, models, traffic, policy, artifacts, archive, signing, audit)
+for module in (*_COMMANDS, removals, show):
     module.add_to(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(show.config_app, name="config")

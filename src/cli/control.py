@@ -28,14 +28,14 @@ class Control:
 
 
 @contextmanager
-def control(address: str | None, api_key: str | None) -> Iterator[Control]:
-    """A connection for a command. Calls made in the block raise PenstockError."""
+def control(address: str | None, api_key: str | None, flag: str = "--address") -> Iterator[Control]:
+    """A connection for a command, to what the flag names. Calls made in the block raise PenstockError."""
     chosen = settings(address=address, api_key=api_key)
     with grpc.insecure_channel(chosen.address, client_options()) as channel:
         try:
             yield Control(channel, chosen.api_key)
         except grpc.RpcError as error:
-            raise _explained(from_rpc_error(error), chosen.address) from error
+            raise _explained(from_rpc_error(error), chosen.address, flag) from error
 
 
 def model_record(registry: Control, name: str) -> pb.ModelRecord:
@@ -49,7 +49,8 @@ def version_record(model: pb.ModelRecord, version: int) -> pb.VersionRecord:
     return next((v for v in model.versions if v.manifest.version == version), pb.VersionRecord())
 
 
-def _explained(error: PenstockError, address: str) -> PenstockError:
+def _explained(error: PenstockError, address: str, flag: str) -> PenstockError:
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
-        error.message = f"no gateway answers at {address}; start one with `penstock up`, or name another with --address"
+        what = "registry" if flag == "--registry" else "gateway"
+        error.message = f"no {what} answers at {address}; start one with `penstock up`, or name another with {flag}"
     return error

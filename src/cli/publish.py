@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -16,10 +15,10 @@ from .models import load_pinned
 from .options import Address, ApiKey, Format, Output
 from .output import err, out, print_json, progress
 from .padding import Buckets, Masks, MaxFraction, Pad, Value, read_padding
-from .source import File, read_source
+from .signing import SignKey, signature_file
+from .source import read_source
+from .upload import Upload
 from .wait import wait_until_available
-
-UPLOAD_TIMEOUT = 24 * 3600.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +31,7 @@ def publish(
     source: Annotated[
         str,
         typer.Argument(
-            help="model.pt2 | .pt | .onnx | .mar | weights | folder | [FOLDER:]file.py:Class | models:/name@alias"
+            help="model.pt2 | .pt | .onnx | .mar | weights | folder | [FOLDER:]file.py:Class | models:/name@alias | URL"
         ),
     ],
     version: Annotated[int, typer.Option(help="Its number; 0: the next one.")] = 0,
@@ -62,6 +61,8 @@ def publish(
     warm_up: WarmUp = None,
     optimize: Optimization = Optimize.NONE,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    entry: Annotated[str, typer.Option(help="If SOURCE is the URL of a folder: what to load in it.")] = "",
+    sign_key: SignKey = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when it is stored.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is AVAILABLE.")] = 300.0,
     address: Address = None,
@@ -71,7 +72,7 @@ def publish(
     """Store a new version and load it. A model's first version gets the alias `stable`; later ones when told to."""
     padding = read_padding(pad, pad_value, mask or [], length_bucket or [], max_pad_fraction)
     known = read_source(
-        source, input_ or [], examples=example or [], batch=not no_batch, factory=factory, version=version
+        source, input_ or [], examples=example or [], batch=not no_batch, factory=factory, version=version, entry=entry
     )
     said = known.suggested
     examples, more = read_examples(golden, golden_rtol, golden_atol, warm_up)
@@ -90,15 +91,18 @@ def publish(
         examples=examples,
         optimization=optimize.number,
         policy=pb.ServingPolicy(lazy=lazy),
+        url=known.url,
     )
     delay = max_queue_delay or said.max_queue_delay_s
     header.batching.max_queue_delay.FromMicroseconds(round(delay * 1e6))
+    signature = signature_file(header, sign_key) if sign_key else ()
+    header.files.extend(file.entry() for file in signature)
     for note in said.notes:
         err().print(note)
     with control(address, api_key) as registry, progress() as bar:
         task = bar.add_task(f"uploading {name}", total=sum(entry.size for entry in header.files) or 1)
-        parts = _parts(header, files, lambda size: bar.advance(task, size))
-        published = registry.stub.Publish(parts, timeout=UPLOAD_TIMEOUT, metadata=registry.metadata)
+        upload = Upload(registry, header, (*files, *signature), lambda size: bar.update(task, completed=size))
+        published = upload.run()
         number = published.manifest.version
         model = model_record(registry, name)
     wanted = bool(version_record(model, number).desired_instances)
@@ -110,23 +114,13 @@ def publish(
     if loaded:
         _move_aliases(model, number, alias or [], address, api_key)
     if output is Format.JSON:
-        print_json({"name": name, "version": number, "existed": published.existed})
+        print_json({"name": name, "version": number, "existed": published.existed, "sent_bytes": upload.sent})
     else:
         out().print(f"{name} version {number} {'is [green]AVAILABLE[/]' if loaded else 'is stored'}")
         if not loaded and not no_wait:
             err().print(f"it is not loaded, see `penstock status {name}`; `penstock deploy {name} --version {number}`")
         if published.existed:
             err().print("the same content was published under this version before; nothing was changed")
-
-
-def _parts(
-    header: pb.PublishHeader, files: tuple[File, ...], sent: Callable[[int], None]
-) -> Iterator[pb.PublishRequest]:
-    yield pb.PublishRequest(header=header)
-    for file in files:
-        for chunk in file.chunks():
-            yield pb.PublishRequest(chunk=chunk)
-            sent(len(chunk))
 
 
 def _move_aliases(

@@ -142,6 +142,7 @@ def registry(
 ) -> None:
     """Serve the registry alone, or one of several over one etcd."""
     from ..registry.config import Credentials
+    from ..registry.limits import Limits
     from ..registry.serve import RegistryConfig, serve
 
     flags: dict[str, Any] = {
@@ -161,6 +162,20 @@ def registry(
         keep_warm=chosen.keep_warm,
         memory_budget=chosen.memory_budget,
         max_loaded=chosen.max_loaded,
+        limits=Limits(
+            chosen.max_file_bytes,
+            chosen.max_version_bytes,
+            chosen.max_store_bytes,
+            chosen.min_free_bytes,
+            chosen.max_unfinished_bytes,
+        ),
+        gc_grace=chosen.gc_grace,
+        gc_interval=chosen.gc_interval,
+        upload_keep=chosen.upload_keep,
+        artifact_urls=chosen.artifact_urls,
+        url_timeout=chosen.url_timeout,
+        signatures=chosen.signatures,
+        trusted_keys=chosen.trusted_keys,
         insecure=chosen.insecure,
         store=chosen.store,
         advertise=chosen.advertise,
@@ -255,6 +270,10 @@ def worker(
         insecure=chosen.insecure,
         lame_duck=chosen.lame_duck,
         grace=chosen.grace,
+        signatures=chosen.signatures,
+        trusted_keys=chosen.trusted_keys,
+        cache_keep=chosen.cache_keep,
+        max_cache_bytes=chosen.max_cache_bytes,
     )
     if assigned:
         plan = _assignment(plan)

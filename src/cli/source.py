@@ -15,8 +15,10 @@ from ..worker.compiled.package import is_package
 from .declared import FILE, declared_inputs, signature_file
 from .packaged import read_packaged
 from .triton import is_triton, models_in, read_triton
+from .urls import described, is_url
 
 _SUFFIXES = {".pt2": "torch_export", ".pt": "torchscript", ".ts": "torchscript", ".onnx": "onnx"}
+_ARCHIVES = {".mar": "torchserve", ".tgz": "torchserve"}
 _WEIGHTS = {".safetensors": "safetensors", ".pth": "state_dict", ".pt": "state_dict", ".bin": "state_dict"}
 """What needs code that makes the module."""
 _SELF_DESCRIBED = ("torch_export", "python")
@@ -32,12 +34,13 @@ class File:
     path: str
     source: Path | bytes
 
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes, in pieces of at most 1 MiB; none for an empty file."""
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from an offset on, in pieces of at most 1 MiB; none for an empty file."""
         if isinstance(self.source, bytes):
-            yield self.source
+            yield from filter(None, [self.source[offset:]])
             return
         with self.source.open("rb") as file:
+            file.seek(offset)
             while chunk := file.read(_CHUNK):
                 yield chunk
 
@@ -74,6 +77,8 @@ class Source:
     suggested: Suggested = Suggested()
     held: object = None
     """Must be held as long as the files are read."""
+    url: str = ""
+    """Where the registry fetches the other files itself."""
 
 
 def read_source(
@@ -84,6 +89,7 @@ def read_source(
     batch: bool = True,
     factory: str = "",
     version: int = 0,
+    entry: str = "",
 ) -> Source:
     """Understand SOURCE.
 
@@ -91,19 +97,24 @@ def read_source(
         source: `model.pt2`, `model.pt`, `model.onnx`, weights (with `factory`), a folder with such files or of a Triton
             repository, `file.py:Class`, or `folder/file.py:Class` preceded by nothing else; a Python file is published
             with the other files of its folder only if the folder is named: `folder:file.py:Class`.
-            Or what `read_packaged` knows.
+            Or what `read_packaged` knows. Or a URL, whose files are not here.
         inputs: for formats that carry no signature, `x=FP32[batch,64]` each.
         examples: instead, `x=@x.npy` each.
         batch: whether the first dimension of an example is the batch.
         factory: for weights, `model.py:build`: the code that makes the module.
         version: which version of a Triton repository; 0: the greatest.
+        entry: what to load in the folder of a URL.
 
     Raises:
         BadSetting: it is none of these, or a file is missing.
     """
-    if source.count(":") and source.rpartition(":")[0].endswith(".py"):
+    if is_url(source):
+        known = Source(*described(source, entry, _SUFFIXES | _ARCHIVES), (), url=source)
+    elif source.count(":") and source.rpartition(":")[0].endswith(".py"):
         known = _python(source)
     elif (packaged := read_packaged(source)) is not None:
+        if Path(source).is_dir():
+            _require_inside(Path(source), [where for _, where in packaged.files])
         files = tuple(File(name, where) for name, where in packaged.files)
         known = Source(packaged.format, packaged.entry, files, held=packaged)
     elif (path := Path(source)).is_dir():
@@ -197,7 +208,15 @@ def _python(source: str) -> Source:
 
 def _all_files(root: Path) -> tuple[File, ...]:
     found = sorted(p for p in root.rglob("*") if p.is_file() and not _SKIPPED & set(p.relative_to(root).parts))
+    _require_inside(root, found)
     return tuple(File(p.relative_to(root).as_posix(), p) for p in found)
+
+
+def _require_inside(root: Path, found: Sequence[Path]) -> None:
+    """A link that leads out of the folder would publish what nobody meant to."""
+    for path in found:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise BadSetting(f"{path} is a link to a file outside {root}; put the file itself there")
 
 
 def _declared(known: Source, inputs: Sequence[TensorSpec]) -> Source:

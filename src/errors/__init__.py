@@ -45,6 +45,7 @@ from .request import (
     MalformedRequest,
     ModelNotFound,
     NotFound,
+    OriginNotAllowed,
     PermissionDenied,
     ScopeInsufficient,
     Unauthenticated,
@@ -66,6 +67,7 @@ from .state import (
     ModelNotDeployed,
     PoisonRequest,
     ServableIsGenerator,
+    SignatureRefused,
     VersionNotAvailable,
 )
 
@@ -119,6 +121,7 @@ __all__ = [
     "ModelNotFound",
     "NoLiveWorker",
     "NotFound",
+    "OriginNotAllowed",
     "PenstockError",
     "PermissionDenied",
     "PoisonRequest",
@@ -128,6 +131,7 @@ __all__ = [
     "ResourceExhausted",
     "ScopeInsufficient",
     "ServableIsGenerator",
+    "SignatureRefused",
     "SlowConsumer",
     "StorageFull",
     "StreamBroken",

@@ -109,6 +109,12 @@ class ScopeInsufficient(PermissionDenied):
     reason = "SCOPE_INSUFFICIENT"
 
 
+class OriginNotAllowed(PermissionDenied):
+    """The registry does not read from there, whoever asks."""
+
+    reason = "ORIGIN_NOT_ALLOWED"
+
+
 class Unimplemented(PenstockError):
     """The server has no such method."""
 

@@ -37,6 +37,12 @@ class ServableIsGenerator(FailedPrecondition):
     reason = "SERVABLE_IS_GENERATOR"
 
 
+class SignatureRefused(FailedPrecondition):
+    """The version is not signed by a key that is trusted, or is not what was signed."""
+
+    reason = "SIGNATURE_REFUSED"
+
+
 class Aborted(PenstockError):
     """Somebody else was faster; read again and decide again."""
 

@@ -38,6 +38,9 @@ FORWARDED = (
     "StartCanary",
     "StopCanary",
     "GetTraffic",
+    "PrepareUpload",
+    "DeleteVersion",
+    "CollectGarbage",
 )
 """What operators call. The rest is for Penstock's own processes, which go to the registry itself."""
 

@@ -14,7 +14,18 @@ from .state import DONE, Audit
 PRINCIPAL_KEY = "x-penstock-principal"
 """The header in which gateways, which call with their own key, say for whom they call."""
 NOT_AUDITED = frozenset(
-    {"Watch", "ReportUse", "ReportTraffic", "FetchFile", "ReportLoad", "RegisterWorker", "RenewLease", "RevokeLease"}
+    {
+        "Watch",
+        "PrepareUpload",
+        "ExportModels",
+        "ReportUse",
+        "ReportTraffic",
+        "FetchFile",
+        "ReportLoad",
+        "RegisterWorker",
+        "RenewLease",
+        "RevokeLease",
+    }
 )
 """What Penstock's own processes call."""
 _READING = ("Get", "List")

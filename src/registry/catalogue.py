@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
+from ..errors import Conflict
 from ..signature import Signature
-from . import audit, placement, rules, serving_policy
+from . import audit, deletion, placement, rules, serving_policy
 from .budget import Budget, Key
 from .demand import Use
 from .differences import differences
@@ -108,6 +109,36 @@ class Catalogue:
         decision = rules.publish(before, draft, self._wall(), principal)
         await self._apply(before, decision)
         return decision.model.versions[-1]
+
+    def stored(self, name: str) -> Model | None:
+        """A model whole, as an archive has it; None: there is none."""
+        return self._models.get(name)
+
+    def all_stored(self) -> list[Model]:
+        """All models, by name."""
+        return sorted(self._models.values(), key=lambda model: model.name)
+
+    async def restore(self, model: Model) -> ModelView:
+        """Put back a model that is checked and whose files are in place.
+
+        Raises:
+            Conflict: there is one of its name.
+        """
+        if model.name in self._models:
+            raise Conflict(f"a model {model.name!r} was published meanwhile; import it again")
+        return await self._apply(None, rules.Decision(model, model.changes))
+
+    def digests(self) -> set[str]:
+        """Of all files of all versions."""
+        versions = (version for model in self._models.values() for version in model.versions)
+        return {file.sha256 for version in versions for file in version.manifest.files}
+
+    async def delete_version(self, name: str, number: int) -> tuple[ModelView, Version]:
+        """See `deletion.delete`; the model, and what was deleted."""
+        model = self.known(name)
+        workers = self._fleet.states(name).get(number, ())
+        decision = rules.Decision(deletion.delete(model, number, workers))
+        return await self._apply(model, decision), known_version(model, number)
 
     async def deploy(self, name: str, number: int, instances: int, device: str) -> ModelView:
         """See `placement.deploy`."""

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..rpc.ports import is_loopback
+from .collector import GRACE_S as GC_GRACE_S
+from .collector import INTERVAL_S, KEEP_S
 from .leases import TTL_S
+from .limits import DEFAULT_LIMITS, Limits
+from .origins.origins import LIMIT_S
 from .placement import KEEP_WARM_S
 from .stores.etcd.address import Credentials, parse
 
@@ -34,6 +38,22 @@ class RegistryConfig:
     """Bytes that all workers together may take. 0: no bound."""
     max_loaded: int = 0
     """Versions that may be loaded at once. 0: no bound."""
+    limits: Limits = DEFAULT_LIMITS
+    """How much the store may hold."""
+    gc_grace: float = GC_GRACE_S
+    """Seconds for which a file stays that no version needs."""
+    gc_interval: float = INTERVAL_S
+    """Seconds between two collections of such files; 0: none without `penstock gc`."""
+    upload_keep: float = KEEP_S
+    """Seconds for which an upload that broke off may go on."""
+    artifact_urls: str = ""
+    """URLs below which versions may be fetched, separated by spaces; empty: none."""
+    url_timeout: float = LIMIT_S
+    """Seconds that fetching one version may take."""
+    signatures: str = "off"
+    """See `signing.Trust`."""
+    trusted_keys: str = ""
+    """A file with the public keys that count, in PEM."""
     insecure: bool = False
     """Listen on an address that others can reach, though nothing is encrypted."""
     store: str = SQLITE

@@ -17,6 +17,7 @@ def differences(before: Model | None, after: Model) -> str:
     known = {version.number: version for version in before.versions} if before else {}
     parts = [
         *_aliases(before.aliases if before else {}, after.aliases),
+        *(f"version {number} is deleted" for number in sorted(known.keys() - {v.number for v in after.versions})),
         *(part for version in after.versions for part in _version(known.get(version.number), version)),
         *(_values("", before.settings, after.settings) if before else ()),
         *(_traffic(before, after) if before else ()),

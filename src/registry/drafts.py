@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from math import isfinite, isnan
 
 from ..errors import Violation
 from ..optimization import Optimization
 from ..servable import Padding
+from .limits import DEFAULT_LIMITS, Limits
 from .names import name_violations, quoted, refuse, version_violations
 from .state import Draft, FileEntry
 
 MAX_FILES = 1000
-MAX_FILE_BYTES = 64 * 1024**3
-MAX_VERSION_BYTES = 256 * 1024**3
 MAX_INSTANCES = 1024
 MAX_LABELS = 64
 MAX_ALIASES = 64
@@ -35,14 +34,14 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
-def check_draft(draft: Draft) -> None:
+def check_draft(draft: Draft, limits: Limits = DEFAULT_LIMITS) -> None:
     """Raise InvalidArgument with everything that is wrong (16 things at most)."""
     refuse(
         chain(
             name_violations("name", draft.name),
             version_violations("version", draft.version) if draft.version else (),
             _aliases(draft),
-            _files(draft.files),
+            file_violations(draft.files, limits),
             _entry(draft),
             _batching(draft),
             _labels(draft),
@@ -73,15 +72,18 @@ def _aliases(draft: Draft) -> Iterator[Violation]:
         yield from name_violations(f"aliases[{index}]", alias)
 
 
-def _files(files: tuple[FileEntry, ...]) -> Iterator[Violation]:
+def file_violations(files: Sequence[FileEntry], limits: Limits) -> Iterator[Violation]:
+    """What is wrong with the files of a version."""
     if not 1 <= len(files) <= MAX_FILES:
         yield Violation("files", f"{len(files)} files: a version has from 1 to {MAX_FILES}")
         return
-    if sum(max(file.size, 0) for file in files) > MAX_VERSION_BYTES:
-        yield Violation("files", f"a version has at most {MAX_VERSION_BYTES} bytes")
+    total = sum(max(file.size, 0) for file in files)
+    if total > limits.max_version_bytes:
+        text = f"{total} bytes: a version has at most {limits.max_version_bytes} (setting max_version_bytes)"
+        yield Violation("files", text)
     seen: dict[str, int] = {}
     for index, file in enumerate(files):
-        yield from _file(f"files[{index}]", file)
+        yield from _file(f"files[{index}]", file, limits)
         first = seen.setdefault(file.path.casefold(), index)
         if first != index:
             text = (
@@ -97,12 +99,13 @@ def _parents(path: str) -> Iterator[str]:
     return ("/".join(parts[:length]) for length in range(1, len(parts)))
 
 
-def _file(field: str, file: FileEntry) -> Iterator[Violation]:
+def _file(field: str, file: FileEntry, limits: Limits) -> Iterator[Violation]:
     problem = _path_problem(file.path)
     if problem:
         yield Violation(f"{field}.path", f"{quoted(file.path)} {problem}")
-    if not 0 <= file.size <= MAX_FILE_BYTES:
-        yield Violation(f"{field}.size", f"{file.size} bytes: must be from 0 to {MAX_FILE_BYTES}")
+    if not 0 <= file.size <= limits.max_file_bytes:
+        text = f"{file.size} bytes: must be from 0 to {limits.max_file_bytes} (setting max_file_bytes)"
+        yield Violation(f"{field}.size", text)
     if not is_sha256(file.sha256):
         yield Violation(f"{field}.sha256", "must be 64 lower case hexadecimal digits")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from penstock.v1 import model_pb2
@@ -88,7 +90,7 @@ def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
         message.version,
         message.format,
         message.entry,
-        _files(message),
+        files_from_messages(message.files),
         _batching(message.batching),
         message.created.ToMilliseconds() / 1000,
         dict(message.labels),
@@ -98,8 +100,9 @@ def manifest_from_message(message: model_pb2.Manifest) -> Manifest:
     )
 
 
-def _files(message: model_pb2.Manifest | pb.PublishHeader) -> tuple[FileEntry, ...]:
-    return tuple(FileEntry(file.path, file.size, file.sha256) for file in message.files)
+def files_from_messages(files: Iterable[model_pb2.FileEntry]) -> tuple[FileEntry, ...]:
+    """As they are used inside; not checked."""
+    return tuple(FileEntry(file.path, file.size, file.sha256) for file in files)
 
 
 def _batching(message: model_pb2.BatchPolicy) -> Batching:
@@ -129,7 +132,7 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         message.version,
         message.format,
         message.entry,
-        _files(message),
+        files_from_messages(message.files),
         _batching(message.batching),
         dict(message.labels),
         tuple(message.aliases),
@@ -138,6 +141,7 @@ def draft_from_message(message: pb.PublishHeader) -> Draft:
         _examples(message.examples),
         message.optimization or Optimization.NONE,
         serving_from_message(message.policy),
+        message.url,
     )
 
 
@@ -151,14 +155,16 @@ def model_to_message(model: ModelView) -> pb.ModelRecord:
 def settings_to_message(settings: Settings) -> pb.ModelSettings:
     """As they go on the wire, and into the store."""
     return pb.ModelSettings(
-        serving=serving_to_message(settings.serving), traffic=map(traffic_to_message, settings.traffic)
+        serving=serving_to_message(settings.serving),
+        traffic=map(traffic_to_message, settings.traffic),
+        deleted_up_to=settings.deleted_up_to,
     )
 
 
 def settings_from_message(message: pb.ModelSettings) -> Settings:
     """As they are used inside."""
     traffic = tuple(map(traffic_from_message, message.traffic))
-    return Settings(serving_from_message(message.serving), traffic)
+    return Settings(serving_from_message(message.serving), traffic, message.deleted_up_to)
 
 
 def _version_to_message(view: VersionView) -> pb.VersionRecord:

@@ -27,6 +27,7 @@ from .state import (
     LoadFailure,
     LoadReport,
     Manifest,
+    Model,
     ModelView,
     ServingPolicy,
     State,
@@ -103,6 +104,26 @@ class Registry:
     async def publish(self, draft: Draft, principal: str) -> Version:
         """Add a version whose draft is checked, whose files are in place and which `published` found to be new."""
         return await self._turns.take(self._catalogue.publish(draft, principal))
+
+    def stored(self, name: str) -> Model | None:
+        """A model whole, as an archive has it; None: there is none."""
+        return self._catalogue.stored(name)
+
+    def all_stored(self) -> list[Model]:
+        """All models, by name."""
+        return self._catalogue.all_stored()
+
+    async def restore(self, model: Model) -> ModelView:
+        """Put back a model that is checked and whose files are in place. Raises Conflict: there is one of its name."""
+        return await self._turns.take(self._catalogue.restore(model))
+
+    def digests(self) -> set[str]:
+        """Of all files of all versions, as they are now."""
+        return self._catalogue.digests()
+
+    async def delete_version(self, name: str, number: int) -> tuple[ModelView, Version]:
+        """See `deletion.delete`; the model, and what was deleted."""
+        return await self._turns.take(self._catalogue.delete_version(name, number))
 
     async def deploy(self, name: str, number: int, instances: int, device: str) -> ModelView:
         """See `placement.deploy`."""

@@ -13,19 +13,18 @@ from random import Random
 from ..errors import RegistryUnavailable
 from ..rpc.health import HEALTH, Health
 from ..rpc.interceptor import CallInterceptor
-from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.server import build
 from ..rpc.service import method_handlers
 from .artifacts import Artifacts
-from .audited_servicer import AuditedServicer
 from .budget import Budget
 from .config import RegistryConfig
 from .door import Door, Leading
 from .gate import ensure_admin_key, key_gate
 from .registry import Registry, opened
 from .replica import Replica
-from .running import GRACE_S, bound, ticking
-from .servicer import SERVICE, RegistryServicer
+from .running import GRACE_S, bound, served, ticking
+from .servicer import SERVICE
 from .stores.etcd.address import parse
 from .stores.etcd.client import EtcdClient
 from .stores.etcd.store import EtcdStore
@@ -90,16 +89,18 @@ async def _leading(config: RegistryConfig, client: EtcdClient, prefix: str, term
     store = EtcdStore(client, prefix, term)
     budget = Budget(config.memory_budget, config.max_loaded)
     registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm, budget=budget)
-    artifacts = Artifacts(config.data_dir / "artifacts")
+    servicer, collector, artifacts = await served(registry, config)
     await _look_for_files(registry, artifacts, config.data_dir)
     gate = None
     if config.auth == "keys":
         await ensure_admin_key(registry.keyring, config.data_dir)
         gate = key_gate(registry.keyring)
-    handlers = method_handlers(SERVICE, AuditedServicer(RegistryServicer(registry, artifacts), registry))
     try:
-        async with ticking(registry):
-            yield Leading(handlers, lambda: term.holds, gate)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(ticking(registry))
+            if config.gc_interval:
+                background(stack, collector.run(config.gc_interval), log)
+            yield Leading(method_handlers(SERVICE, servicer), lambda: term.holds, gate)
     finally:
         registry.hub.close(RegistryUnavailable("this registry leads no longer; ask again"))
 

@@ -30,7 +30,7 @@ def manifest_of(model: Model | None, draft: Draft, now: float) -> Manifest:
     Raises:
         FailedPrecondition: there is no next number.
     """
-    greatest = max((v.number for v in model.versions), default=0) if model else 0
+    greatest = max([model.settings.deleted_up_to, *(v.number for v in model.versions)]) if model else 0
     number = draft.version or greatest + 1
     if number > MAX_VERSION:
         raise FailedPrecondition(
@@ -56,9 +56,11 @@ def published(model: Model | None, draft: Draft) -> Version | None:
 
     Raises:
         VersionExists: the number is taken by other content.
+        FailedPrecondition: the number may have been that of a version that was deleted.
     """
     known = model.version(draft.version) if model and draft.version else None
     if model is None or known is None:
+        _refuse_used_number(model, draft)
         return None
     if replace(manifest_of(model, draft, 0), created=known.manifest.created) != known.manifest:
         resource = f"{draft.name}:{draft.version}"
@@ -79,6 +81,14 @@ def check_loaded(published: Manifest, loaded: Manifest | None) -> None:
         subject = f"{published.name}:{published.version}"
         text = f"the worker has loaded other content than {subject} has in this registry; end it and start another"
         raise FailedPrecondition(text, precondition=subject, metadata=_names(published.name, published.version))
+
+
+def _refuse_used_number(model: Model | None, draft: Draft) -> None:
+    """A number never means two contents, not even one after the other: histories and signatures name it."""
+    used = model.settings.deleted_up_to if model else 0
+    if 0 < draft.version <= used:
+        text = f"versions of {draft.name!r} up to {used} were deleted, and their numbers are not given again"
+        raise FailedPrecondition(f"{text}; publish it as version {used + 1} or above", precondition=draft.name)
 
 
 def publish(model: Model | None, draft: Draft, now: float, principal: str) -> Decision:

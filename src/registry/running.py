@@ -11,8 +11,15 @@ from contextlib import asynccontextmanager
 import grpc.aio
 
 from ..rpc.server import bind
+from ..signing import read_trust
+from .artifacts import Artifacts
+from .audited_servicer import AuditedServicer
+from .collector import Collector
 from .config import RegistryConfig
+from .origins import Origins
 from .registry import Registry
+from .servicer import RegistryServicer
+from .urls import read_allowed
 
 TICK_S = 1.0
 GRACE_S = 2.0
@@ -27,6 +34,20 @@ def bound(server: grpc.aio.Server, config: RegistryConfig) -> str:
 
 def _at(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def served(registry: Registry, config: RegistryConfig) -> tuple[AuditedServicer, Collector, Artifacts]:
+    """What answers, what removes files that nothing needs (the caller has it run), and the files.
+
+    Raises:
+        ValueError: a URL or the file of trusted keys cannot be used.
+    """
+    artifacts = await asyncio.to_thread(Artifacts, config.data_dir / "artifacts", config.limits)
+    collector = Collector(registry, artifacts, config.gc_grace, config.upload_keep)
+    origins = Origins(read_allowed(config.artifact_urls), config.url_timeout)
+    trust = await asyncio.to_thread(read_trust, config.signatures, config.trusted_keys)
+    servicer = RegistryServicer(registry, artifacts, collector, origins, trust)
+    return AuditedServicer(servicer, registry), collector, artifacts
 
 
 @asynccontextmanager

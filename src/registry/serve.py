@@ -14,17 +14,15 @@ import grpc.aio
 from ..errors import Draining
 from ..rpc.health import HEALTH, Health
 from ..rpc.interceptor import CallInterceptor
-from ..rpc.lifecycle import Stop, tell_parent, unless_forced
+from ..rpc.lifecycle import Stop, background, tell_parent, unless_forced
 from ..rpc.server import build
-from .artifacts import Artifacts
-from .audited_servicer import AuditedServicer
 from .budget import Budget
 from .config import SQLITE, RegistryConfig
 from .gate import ensure_admin_key, key_gate
 from .registry import opened
 from .replicated import serve_replicated
-from .running import GRACE_S, bound, ticking
-from .servicer import SERVICE, RegistryServicer
+from .running import GRACE_S, bound, served, ticking
+from .servicer import SERVICE
 from .stores.sqlite import SqliteStore
 
 __all__ = ["RegistryConfig", "serve"]
@@ -49,18 +47,19 @@ async def _serve_alone(config: RegistryConfig, stop: Stop) -> int:
         stack.enter_context(_sole_owner(config.data_dir))
         store = SqliteStore(config.data_dir / "registry.db")
         stack.push_async_callback(store.close)
-        artifacts = Artifacts(config.data_dir / "artifacts")
         budget = Budget(config.memory_budget, config.max_loaded)
         registry = await opened(store, lease_ttl_s=config.lease_ttl, keep_warm_s=config.keep_warm, budget=budget)
+        servicer, collector, _ = await served(registry, config)
         gates = []
         if config.auth == "keys":
             await ensure_admin_key(registry.keyring, config.data_dir)
             gates = [key_gate(registry.keyring)]
         health = Health()
-        services = [(SERVICE, AuditedServicer(RegistryServicer(registry, artifacts), registry))]
-        server = build(CallInterceptor(gates), services, extra={HEALTH: health.handler()})
+        server = build(CallInterceptor(gates), [(SERVICE, servicer)], extra={HEALTH: health.handler()})
         await stack.enter_async_context(_serving(server, health, registry.hub.close, config, stop))
         await stack.enter_async_context(ticking(registry))
+        if config.gc_interval:
+            background(stack, collector.run(config.gc_interval), log)
         await stop.requested.wait()
         log.info("draining")
     return 0

@@ -7,21 +7,27 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 
-from penstock.v1 import model_pb2, traffic_pb2
+from penstock.v1 import artifacts_pb2, model_pb2, traffic_pb2
 from penstock.v1 import registry_pb2 as pb
 
 from ..errors import InvalidArgument, Violation
 from ..rpc.call import Call
 from ..rpc.messages import signature_from_message
 from ..signature import Signature
+from ..signing import Trust
 from . import records, traffic_records
 from .artifacts import Artifacts
 from .audit import principal_of as _principal
+from .collector import Collector
 from .demand import Use
+from .origins import Origins
 from .publishing import Publishing, Requests
 from .registry import Registry
+from .restoring import Requests as RestoreRequests
+from .restoring import Restoring
 from .serving_records import seconds_of, serving_from_message
 from .state import Key, ModelView, Worker
+from .stored_records import stored_to_message
 from .watch import Kind, Update
 
 AUDIT_PAGE, MAX_AUDIT_PAGE = 100, 1000
@@ -34,10 +40,19 @@ log = logging.getLogger("penstock.registry")
 class RegistryServicer:
     """What `rpc.service.handlers` serves."""
 
-    def __init__(self, registry: Registry, artifacts: Artifacts) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        artifacts: Artifacts,
+        collector: Collector | None = None,
+        origins: Origins | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         self._registry = registry
         self._artifacts = artifacts
-        self._publishing = Publishing(registry, artifacts)
+        self._collector = collector or Collector(registry, artifacts)
+        self._publishing = Publishing(registry, artifacts, origins, trust)
+        self._restoring = Restoring(registry, artifacts, self._publishing.turn, trust)
 
     async def publish(self, requests: Requests, call: Call) -> pb.PublishResponse:
         """Store a new version."""
@@ -170,6 +185,42 @@ class RegistryServicer:
         reports = map(traffic_records.report_from_message, request.reports)
         self._registry.traffic.report(request.gateway[:64], request.sequence, reports)
         return traffic_pb2.ReportTrafficResponse()
+
+    async def prepare_upload(
+        self, request: artifacts_pb2.PrepareUploadRequest, call: Call
+    ) -> artifacts_pb2.PrepareUploadResponse:
+        """Which bytes need not be sent."""
+        files = records.files_from_messages(request.files)
+        return artifacts_pb2.PrepareUploadResponse(offsets=await self._publishing.prepare(files))
+
+    async def delete_version(self, request: pb.DeleteVersionRequest, call: Call) -> pb.DeleteVersionResponse:
+        """Take a version away."""
+        model = await self._collector.delete_version(request.name, request.version)
+        return pb.DeleteVersionResponse(model=records.model_to_message(model))
+
+    async def collect_garbage(
+        self, request: artifacts_pb2.CollectGarbageRequest, call: Call
+    ) -> artifacts_pb2.CollectGarbageResponse:
+        """Remove files that nothing needs."""
+        found = await self._collector.collect(dry_run=request.dry_run, ignore_grace=request.ignore_grace)
+        return artifacts_pb2.CollectGarbageResponse(
+            files=len(found.blobs),
+            bytes=sum(blob.size for blob in found.blobs),
+            unfinished_files=len(found.leftovers),
+            unfinished_bytes=sum(leftover.size for leftover in found.leftovers),
+            stored_bytes=self._artifacts.room.used,
+        )
+
+    async def export_models(
+        self, request: pb.ExportModelsRequest, call: Call
+    ) -> AsyncIterator[pb.ExportModelsResponse]:
+        """All models whole, as they are when the call begins."""
+        for model in self._registry.all_stored():
+            yield pb.ExportModelsResponse(model=stored_to_message(model))
+
+    async def restore_model(self, requests: RestoreRequests, call: Call) -> pb.RestoreModelResponse:
+        """Put a model of an archive back."""
+        return await self._restoring.restore(requests)
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse]:
         """The whole state, then every change, until the caller goes or the registry drains."""

@@ -133,6 +133,8 @@ class Draft:
     """May be a number that means nothing."""
     serving: ServingPolicy = ServingPolicy()
     """Of a model that is new."""
+    url: str = ""
+    """Where its other files are fetched from; empty: `files` are all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class Settings:
     serving: ServingPolicy = ServingPolicy()
     traffic: tuple[AliasTraffic, ...] = ()
     """By alias; only those that have or had a split, a shadow or a canary."""
+    deleted_up_to: int = 0
+    """The greatest number of a version that was deleted; numbers up to it are not given again. 0: none was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,3 +23,15 @@ class Turns:
     async def _alone(self, change: Coroutine[Any, Any, T]) -> T:
         async with self._lock:
             return await change
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not stop half-way, nor go on when its caller has left: a caller who is cancelled waits."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        raise

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from penstock.v1 import artifacts_pb2 as penstock_dot_v1_dot_artifacts__pb2
 from penstock.v1 import registry_pb2 as penstock_dot_v1_dot_registry__pb2
 from penstock.v1 import traffic_pb2 as penstock_dot_v1_dot_traffic__pb2
 
@@ -141,6 +142,31 @@ class RegistryServiceStub:
                 '/penstock.v1.RegistryService/ReportTraffic',
                 request_serializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficResponse.FromString,
+                _registered_method=True)
+        self.PrepareUpload = channel.unary_unary(
+                '/penstock.v1.RegistryService/PrepareUpload',
+                request_serializer=penstock_dot_v1_dot_artifacts__pb2.PrepareUploadRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_artifacts__pb2.PrepareUploadResponse.FromString,
+                _registered_method=True)
+        self.DeleteVersion = channel.unary_unary(
+                '/penstock.v1.RegistryService/DeleteVersion',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.DeleteVersionRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.DeleteVersionResponse.FromString,
+                _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/penstock.v1.RegistryService/CollectGarbage',
+                request_serializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
+        self.ExportModels = channel.unary_stream(
+                '/penstock.v1.RegistryService/ExportModels',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.ExportModelsRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.ExportModelsResponse.FromString,
+                _registered_method=True)
+        self.RestoreModel = channel.stream_unary(
+                '/penstock.v1.RegistryService/RestoreModel',
+                request_serializer=penstock_dot_v1_dot_registry__pb2.RestoreModelRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_registry__pb2.RestoreModelResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/penstock.v1.RegistryService/Watch',
@@ -332,6 +358,43 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareUpload(self, request, context):
+        """Which bytes of files that are to be published need not be sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersion(self, request, context):
+        """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+        while a worker holds it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """Removes files that no version needs any more, which also happens by itself from time to time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportModels(self, request, context):
+        """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreModel(self, request_iterator, context):
+        """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+        bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """For everyone who follows: the whole state, then every change.
         """
@@ -488,6 +551,31 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ReportTraffic,
                     request_deserializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_traffic__pb2.ReportTrafficResponse.SerializeToString,
+            ),
+            'PrepareUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareUpload,
+                    request_deserializer=penstock_dot_v1_dot_artifacts__pb2.PrepareUploadRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_artifacts__pb2.PrepareUploadResponse.SerializeToString,
+            ),
+            'DeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersion,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.DeleteVersionRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.DeleteVersionResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_artifacts__pb2.CollectGarbageResponse.SerializeToString,
+            ),
+            'ExportModels': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportModels,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.ExportModelsRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.ExportModelsResponse.SerializeToString,
+            ),
+            'RestoreModel': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreModel,
+                    request_deserializer=penstock_dot_v1_dot_registry__pb2.RestoreModelRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_registry__pb2.RestoreModelResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -1094,6 +1182,141 @@ class RegistryService:
             '/penstock.v1.RegistryService/ReportTraffic',
             penstock_dot_v1_dot_traffic__pb2.ReportTrafficRequest.SerializeToString,
             penstock_dot_v1_dot_traffic__pb2.ReportTrafficResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/PrepareUpload',
+            penstock_dot_v1_dot_artifacts__pb2.PrepareUploadRequest.SerializeToString,
+            penstock_dot_v1_dot_artifacts__pb2.PrepareUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/DeleteVersion',
+            penstock_dot_v1_dot_registry__pb2.DeleteVersionRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.DeleteVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.RegistryService/CollectGarbage',
+            penstock_dot_v1_dot_artifacts__pb2.CollectGarbageRequest.SerializeToString,
+            penstock_dot_v1_dot_artifacts__pb2.CollectGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/penstock.v1.RegistryService/ExportModels',
+            penstock_dot_v1_dot_registry__pb2.ExportModelsRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.ExportModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreModel(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/penstock.v1.RegistryService/RestoreModel',
+            penstock_dot_v1_dot_registry__pb2.RestoreModelRequest.SerializeToString,
+            penstock_dot_v1_dot_registry__pb2.RestoreModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

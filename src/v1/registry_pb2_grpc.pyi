@@ -5,6 +5,7 @@ The control path: what is published, what each alias means, what should run, and
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from penstock.v1 import artifacts_pb2 as _artifacts_pb2
 from penstock.v1 import registry_pb2 as _registry_pb2
 from penstock.v1 import traffic_pb2 as _traffic_pb2
 import abc as _abc_1
@@ -80,6 +81,20 @@ class RegistryServiceStub:
     """Splits, shadows and canaries of a model, what was counted, and who changed what."""
     ReportTraffic: _grpc.UnaryUnaryMultiCallable[_traffic_pb2.ReportTrafficRequest, _traffic_pb2.ReportTrafficResponse]
     """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
+    PrepareUpload: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.PrepareUploadRequest, _artifacts_pb2.PrepareUploadResponse]
+    """Which bytes of files that are to be published need not be sent."""
+    DeleteVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeleteVersionRequest, _registry_pb2.DeleteVersionResponse]
+    """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+    while a worker holds it.
+    """
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.CollectGarbageRequest, _artifacts_pb2.CollectGarbageResponse]
+    """Removes files that no version needs any more, which also happens by itself from time to time."""
+    ExportModels: _grpc.UnaryStreamMultiCallable[_registry_pb2.ExportModelsRequest, _registry_pb2.ExportModelsResponse]
+    """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile."""
+    RestoreModel: _grpc.StreamUnaryMultiCallable[_registry_pb2.RestoreModelRequest, _registry_pb2.RestoreModelResponse]
+    """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+    bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+    """
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]
     """For everyone who follows: the whole state, then every change."""
     ReportUse: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]
@@ -146,6 +161,20 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Splits, shadows and canaries of a model, what was counted, and who changed what."""
     ReportTraffic: _aio.UnaryUnaryMultiCallable[_traffic_pb2.ReportTrafficRequest, _traffic_pb2.ReportTrafficResponse]  # type: ignore[assignment]
     """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
+    PrepareUpload: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.PrepareUploadRequest, _artifacts_pb2.PrepareUploadResponse]  # type: ignore[assignment]
+    """Which bytes of files that are to be published need not be sent."""
+    DeleteVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeleteVersionRequest, _registry_pb2.DeleteVersionResponse]  # type: ignore[assignment]
+    """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+    while a worker holds it.
+    """
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.CollectGarbageRequest, _artifacts_pb2.CollectGarbageResponse]  # type: ignore[assignment]
+    """Removes files that no version needs any more, which also happens by itself from time to time."""
+    ExportModels: _aio.UnaryStreamMultiCallable[_registry_pb2.ExportModelsRequest, _registry_pb2.ExportModelsResponse]  # type: ignore[assignment]
+    """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile."""
+    RestoreModel: _aio.StreamUnaryMultiCallable[_registry_pb2.RestoreModelRequest, _registry_pb2.RestoreModelResponse]  # type: ignore[assignment]
+    """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+    bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+    """
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchResponse]  # type: ignore[assignment]
     """For everyone who follows: the whole state, then every change."""
     ReportUse: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReportUseRequest, _registry_pb2.ReportUseResponse]  # type: ignore[assignment]
@@ -335,6 +364,50 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_traffic_pb2.ReportTrafficResponse, _abc.Awaitable[_traffic_pb2.ReportTrafficResponse]]:
         """For gateways: what they counted of aliases that have a split, a shadow or a canary."""
+
+    @_abc_1.abstractmethod
+    def PrepareUpload(
+        self,
+        request: _artifacts_pb2.PrepareUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.PrepareUploadResponse, _abc.Awaitable[_artifacts_pb2.PrepareUploadResponse]]:
+        """Which bytes of files that are to be published need not be sent."""
+
+    @_abc_1.abstractmethod
+    def DeleteVersion(
+        self,
+        request: _registry_pb2.DeleteVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.DeleteVersionResponse, _abc.Awaitable[_registry_pb2.DeleteVersionResponse]]:
+        """Takes a version away for ever; its number is not used again. Refused while an alias means it, while it is pinned, and
+        while a worker holds it.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _artifacts_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.CollectGarbageResponse, _abc.Awaitable[_artifacts_pb2.CollectGarbageResponse]]:
+        """Removes files that no version needs any more, which also happens by itself from time to time."""
+
+    @_abc_1.abstractmethod
+    def ExportModels(
+        self,
+        request: _registry_pb2.ExportModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.ExportModelsResponse], _abc.AsyncIterator[_registry_pb2.ExportModelsResponse]]:
+        """All models as they are stored, for an archive; all as they are at one moment. Their files come by FetchFile."""
+
+    @_abc_1.abstractmethod
+    def RestoreModel(
+        self,
+        request_iterator: _MaybeAsyncIterator[_registry_pb2.RestoreModelRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.RestoreModelResponse, _abc.Awaitable[_registry_pb2.RestoreModelResponse]]:
+        """Puts a model of an archive back as it was, versions, aliases and their history: the header first, then the files'
+        bytes in the header's order. All of it or nothing; a model that is there already must be the same.
+        """
 
     @_abc_1.abstractmethod
     def Watch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
@@ -24,8 +25,10 @@ from .engine import BatchPolicy, ServiceTimes
 from .examples import read_examples
 from .executor import Executor
 from .fetch import fetch
+from .holding import Hold, remove_unused
 from .loaded import Loaded, load
 from .model_thread import ModelThread
+from .provenance import check_signed, trust_of
 from .registry_client import RegistryClient
 from .trial import Place, optimized
 from .warmup import prove, prove_golden, warm_up
@@ -99,6 +102,7 @@ async def make_ready(
     record: pb.WorkerRecord,
     thread: ModelThread,
     on_fatal: Callable[[], None],
+    held: AsyncExitStack,
 ) -> Ready:
     """Do everything that comes before the lease.
 
@@ -108,28 +112,34 @@ async def make_ready(
         record: what the registry is told; its device, stage and progress are filled in here.
         thread: the model's own.
         on_fatal: called when the device is lost.
+        held: left when the worker ends; as long as it is not, the version's files stay on this host.
 
     Raises:
         PenstockError: why the version cannot be served; loaders may raise anything else too.
     """
     stages = _Stages(registry, record)
     record.device = resolve_device(config.device, config.index)
+    trust = await asyncio.to_thread(trust_of, config)
     manifest = await _manifest(config, registry)
     await stages.enter("fetching", 0.0)
-    folder = await fetch(registry, manifest, config.cache_dir, stages.fetched)
-    await stages.enter("loading", _FETCHED)
-    loaded = await thread.call(lambda: load(manifest.format, folder, manifest.entry, record.device))
-    loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
-    signature = loaded.signature
-    examples = await asyncio.to_thread(lambda: read_examples(folder, manifest.examples, signature))
-    policy, times = _policy(manifest.batching, loaded), ServiceTimes()
-    most = policy.max_batch_size
-    if manifest.optimization in _OPTIMIZATIONS:
-        await stages.enter("optimizing", 0.4)
-        place = Place(record.device, most, thread, on_fatal, config.cache_dir / COMPILED)
-        trial = optimized(loaded, Optimization(manifest.optimization), examples, place)
-        loaded, found = await stages.meanwhile(trial)
-        record.optimized.CopyFrom(optimized_to_message(found))
+    held.callback((await asyncio.to_thread(Hold, config.cache_dir, manifest.name, str(manifest.version))).close)
+    await asyncio.to_thread(remove_unused, config.cache_dir, config.cache_keep, config.max_cache_bytes)
+    with await fetch(registry, manifest, config.cache_dir, stages.fetched) as files:
+        await asyncio.to_thread(check_signed, trust, config, manifest, files)
+        await stages.enter("loading", _FETCHED)
+        loaded = await thread.call(lambda: load(manifest.format, files.folder, manifest.entry, record.device))
+        loaded = loaded.padded(_padding(manifest.batching) or loaded.padding)
+        signature = loaded.signature
+        examples = await asyncio.to_thread(lambda: read_examples(files.folder, manifest.examples, signature))
+        policy, times = _policy(manifest.batching, loaded), ServiceTimes()
+        most = policy.max_batch_size
+        if manifest.optimization in _OPTIMIZATIONS:
+            await stages.enter("optimizing", 0.4)
+            place = Place(record.device, most, thread, on_fatal, config.cache_dir / COMPILED)
+            trial = optimized(loaded, Optimization(manifest.optimization), examples, place)
+            loaded, found = await stages.meanwhile(trial)
+            record.optimized.CopyFrom(optimized_to_message(found))
+        files.check()
     loaded = replace(loaded, faster={})  # what could be compiled is not needed any more
     # On the thread, since to pin memory takes a while.
     executor = await thread.call(

@@ -50,7 +50,7 @@ async def serve(config: WorkerConfig, stop: Stop) -> int:
         )
         fatal = _Fatal(stop)
         try:
-            ready = await unless_stopped(stop, make_ready(config, registry, record, thread, fatal))
+            ready = await unless_stopped(stop, make_ready(config, registry, record, thread, fatal, stack))
         except Exception as error:
             return await _load_failed(registry, record, error)
         if ready is not None:

@@ -32,3 +32,11 @@ class WorkerConfig:
     """Seconds between the announcement of a drain and the refusal of new requests."""
     grace: float = 20.0
     """Seconds for what is queued when the worker stops."""
+    cache_keep: float = 7 * 86400.0
+    """Seconds for which files in the cache stay that no worker holds."""
+    max_cache_bytes: int = 256 * 1024**3
+    """What the cache may have in it; only what no worker holds can go."""
+    signatures: str = "off"
+    """See `signing.Trust`; this worker's own setting, whatever the registry thinks."""
+    trusted_keys: str = ""
+    """A file with the public keys that count, in PEM."""

@@ -34,6 +34,18 @@ def test_a_folder_is_published_with_all_its_files_but_caches(tmp_path: Path) -> 
     assert (source.entry, [f.path for f in source.files]) == ("scale.py:Scale", ["scale.py", "weights/a.bin"])
 
 
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "scale.py").write_text("")
+    (folder / "inside").symlink_to("scale.py")
+    assert len(read_source(f"{folder}:scale.py:Scale").files) == 2
+    (tmp_path / "secret").write_text("")
+    (folder / "outside").symlink_to("../secret")
+    with pytest.raises(BadSetting, match="outside"):
+        read_source(f"{folder}:scale.py:Scale")
+
+
 def test_declared_inputs_become_a_file_beside_the_model(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(b"weights")
     source = read_source(str(tmp_path / "m.pt"), ["x=FP32[batch, 64]"])

@@ -7,7 +7,8 @@ import pytest
 
 from penstock.errors import InvalidArgument
 from penstock.optimization import Optimization
-from penstock.registry.drafts import MAX_FILE_BYTES, check_draft
+from penstock.registry.drafts import check_draft
+from penstock.registry.limits import MAX_FILE_BYTES, Limits
 from penstock.registry.state import Batching, Draft, Examples, FileEntry
 from penstock.servable import Padding
 
@@ -105,6 +106,13 @@ def test_paths_that_clash_are_refused(paths: tuple[str, str]) -> None:
 )
 def test_a_bad_field_is_named(change: dict[str, object], field: str) -> None:
     assert field in fields_refused(replace(draft(), **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_file_bytes", "max_version_bytes"])
+def test_limits_are_settings_and_their_refusal_names_them(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=rf"7 bytes.* 6 \(setting {name}\)"):
+        check_draft(draft(content=b"weights"), Limits(**{name: 6}))
+    check_draft(draft(content=b"weights"), Limits(**{name: 7}))
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:

@@ -28,6 +28,8 @@ class FakeRegistry:
         self.renewals: list[pb.RenewLeaseRequest] = []
         self.revoked: list[str] = []
         self.fetched = 0
+        self.damaged = 0
+        """How many of the next files come with another content."""
         self.epoch = 40
         self.fenced = False
         self.drain = False
@@ -63,8 +65,12 @@ class FakeRegistry:
     async def fetch_file(self, request: pb.FetchFileRequest, call: Call) -> AsyncIterator[pb.FetchFileResponse]:
         self.fetched += 1
         content = self.contents[request.sha256]
-        for at in range(0, len(content), 100):
-            yield pb.FetchFileResponse(chunk=content[at : at + 100])
+        if self.damaged:
+            self.damaged -= 1
+            content = content[::-1]
+        step = max(100, len(content) // 100)
+        for at in range(0, len(content), step):
+            yield pb.FetchFileResponse(chunk=content[at : at + step])
 
     async def report_load(self, request: pb.ReportLoadRequest, call: Call) -> pb.ReportLoadResponse:
         await self._note(self.reports, request)

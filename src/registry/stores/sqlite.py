@@ -173,6 +173,9 @@ class Tables:
         """As the store's."""
         known = {v.number: v for v in before.versions} if before else {}
         with self._transaction(audit) as db:
+            left = {version.number for version in after.versions}
+            gone = [(after.name, number) for number in known if number not in left]
+            db.executemany("DELETE FROM versions WHERE model = ? AND version = ?", gone)
             for version in after.versions:
                 if known.get(version.number) != version:
                     _save_version(db, version)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from penstock.etcd.v3 import etcd_pb2
 from penstock.v1 import registry_pb2 as pb
 
-from ....errors import InvalidArgument, RegistryUnavailable, StorageFull
+from ....errors import FailedPrecondition, InvalidArgument, RegistryUnavailable, StorageFull
 from ... import records
 from ...rules import remembered
 from ...state import AliasChange, Audit, Key, Model, Version, Worker
@@ -132,6 +132,9 @@ class EtcdStore:
         added = {change: self._change_key(name) for change in changes}
         steps += [ops.put(key, layout.change_value(change)) for change, key in added.items()]
         steps += await self._audits.steps(audit)
+        if len(steps) >= _MOST_STEPS:
+            text = f"{name!r} has too many versions and changes to be written to etcd at once ({len(steps)} keys)"
+            raise FailedPrecondition(f"{text}; etcd takes {_MOST_STEPS - 1}", precondition=name)
         kept = self._kept.get(name, {}) | added
         forgotten = list(kept.keys() - set(after.changes))[: max(0, _MOST_STEPS - 1 - len(steps))]
         steps += [ops.delete(kept.pop(change)) for change in forgotten]

@@ -14,21 +14,10 @@ from .state import DONE, Audit
 PRINCIPAL_KEY = "x-penstock-principal"
 """The header in which gateways, which call with their own key, say for whom they call."""
 NOT_AUDITED = frozenset(
-    {
-        "Watch",
-        "PrepareUpload",
-        "ExportModels",
-        "ReportUse",
-        "ReportTraffic",
-        "FetchFile",
-        "ReportLoad",
-        "RegisterWorker",
-        "RenewLease",
-        "RevokeLease",
-    }
+    {"Watch", "ReportUse", "ReportTraffic", "FetchFile", "ReportLoad", "RegisterWorker", "RenewLease", "RevokeLease"}
 )
 """What Penstock's own processes call."""
-_READING = ("Get", "List")
+_READING = ("Get", "List", "Export", "Prepare")
 _WRITTEN = "audited"
 MAX_TEXT = 2000
 

@@ -81,7 +81,7 @@ async def test_a_model_comes_back_as_it_was(stub: Stub, other: Stub, tmp_path: P
     model = await a_model(stub)
     assert not await restore(other, model, *CONTENTS)
     assert await exported(other) == [model]
-    assert [(v.manifest.version, v.instances, v.device) for v in model.versions] == [(1, 3, "cpu"), (2, 1, "auto")]
+    assert [(v.manifest.version, v.instances, v.device) for v in model.versions] == [(1, 3, "cpu"), (2, 0, "")]
     assert dict(model.aliases) == {"stable": 2, "canary": 2}
     assert len(model.alias_changes) == 3
     assert model.versions[1].HasField("signature")

@@ -47,7 +47,8 @@ Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
 
 def model(name: str = "digits", state: int = AVAILABLE, **more: Any) -> pb.ModelRecord:
     manifest = model_pb2.Manifest(name=name, version=1, format="python")
-    version = pb.VersionRecord(manifest=manifest, state=state, desired_instances=1, **more)  # type: ignore[arg-type]
+    wanted = int(state != END)
+    version = pb.VersionRecord(manifest=manifest, state=state, desired_instances=wanted, **more)  # type: ignore[arg-type]
     return pb.ModelRecord(name=name, versions=[version], aliases={"stable": 1})
 
 

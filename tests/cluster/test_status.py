@@ -65,7 +65,8 @@ async def test_a_model_is_unhealthy_once_it_is_undeployed(world: World) -> None:
 
 
 async def test_a_model_that_is_no_more_is_unknown(world: World) -> None:
-    gateway, _ = await world.served()
+    gateway, worker = await world.served()
+    world.registry.publish(models=[model(state=END)], removed_workers=[worker.worker_id])
     world.registry.publish(snapshot=True)
     await gateway.until(UNKNOWN)
 

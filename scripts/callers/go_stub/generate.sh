@@ -12,4 +12,5 @@ rm -rf "$out/src/penstock.dev"
 mkdir -p "$out/src"
 cd "$protos"
 protoc -I . --go_out="$out/src" --go-grpc_out="$out/src" \
-    penstock/v1/tensor.proto penstock/v1/model.proto penstock/v1/model_status.proto penstock/v1/predict.proto
+    penstock/v1/tensor.proto penstock/v1/model.proto penstock/v1/model_status.proto penstock/v1/predict.proto \
+    penstock/v1/traffic.proto

@@ -14,7 +14,8 @@ rm -rf "$out/penstock"
 mkdir -p "$out/penstock/v1"
 cd "$protos"
 "${PYTHON:-python3}" -m grpc_tools.protoc -I . --python_out="$out" --pyi_out="$out" \
-    penstock/v1/tensor.proto penstock/v1/model.proto penstock/v1/model_status.proto penstock/v1/predict.proto
+    penstock/v1/tensor.proto penstock/v1/model.proto penstock/v1/model_status.proto penstock/v1/predict.proto \
+    penstock/v1/traffic.proto
 "${PYTHON:-python3}" -m grpc_tools.protoc -I . --grpc_python_out="$out" \
     penstock/v1/model_status.proto penstock/v1/predict.proto
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -21,7 +22,7 @@ from .holdback import HoldBack
 _REVIEW_S = 1.0
 """Seconds between two looks at what is held back."""
 _SAVE_INTERVAL = 1.0
-"""Seconds between two writes of the snapshot at least."""
+"""Seconds between two writes of the snapshot at least, while the registry is there to be asked again."""
 
 log = logging.getLogger("penstock.gateway")
 
@@ -54,6 +55,7 @@ class Resolver:
         self._snapshot = snapshot
         self._random = random
         self._dirty = asyncio.Event()
+        self._lost = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -61,7 +63,12 @@ class Resolver:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._save_changes())
             group.create_task(self._review())
-            await follow(self._registries, self._api_key, self._random, take=self._take, lost=_log_lost)
+            await follow(self._registries, self._api_key, self._random, take=self._take, lost=self._note_lost)
+
+    def _note_lost(self, why: str) -> None:
+        """What was heard last cannot be heard again: it is written down at once."""
+        log.warning("the registry cannot be followed (%s); going on with what is known", why)
+        self._lost.set()
 
     def _take(self, change: pb.WatchResponse) -> None:
         self._show(self._holdback.take(change, self._loop.time()))
@@ -103,11 +110,10 @@ class Resolver:
                 await asyncio.to_thread(_replace, self._snapshot, hashlib.sha256(content).digest() + content)
             except OSError as error:
                 log.warning("cannot write the snapshot of the registry: %s", error.strerror)
-            await asyncio.sleep(_SAVE_INTERVAL)
-
-
-def _log_lost(why: str) -> None:
-    log.warning("the registry cannot be followed (%s); going on with what is known", why)
+            self._lost.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAVE_INTERVAL):
+                    await self._lost.wait()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 import penstock
 from penstock.testing import CommandFailed, Part, Parts, Server, parts
+from penstock.v1 import registry_pb2 as pb
+from penstock.v1.model_pb2 import MODEL_STATE_AVAILABLE
 
 from .conftest import load_at, load_on, write_scale
 
@@ -178,6 +180,12 @@ class Apart:
         flags = (f"--data-dir={self.parts.folder}/gateway", f"--registry=127.0.0.1:{self.port}")
         return self.parts.start("gateway", *flags, "--grpc-port=0", "--http-port=0")
 
+    def is_known_on_disk(self) -> bool:
+        """Whether the gateway has written down that the model is served."""
+        content = (self.parts.folder / "gateway/registry-snapshot.pb").read_bytes()
+        state = pb.WatchResponse.FromString(content[32:])
+        return any(version.state == MODEL_STATE_AVAILABLE for model in state.models for version in model.versions)
+
     def load(self, **more: Any) -> Any:
         return load_at(self.gateway.address, **more)
 
@@ -194,6 +202,8 @@ async def test_while_the_registry_is_dead_predictions_go_on_and_so_they_do_after
     async with apart.load() as load:
         apart.registry.kill()
         await load.more(1000)
+        while not apart.is_known_on_disk():
+            await load.more(10)
     assert (load.failures, load.wrong) == ([], 0)
     apart.gateway.kill()
     apart.gateway = apart.start_gateway()

@@ -162,9 +162,9 @@ async def test_a_worker_of_another_content_is_not_taken_for_the_version_that_is_
 class Apart:
     """A registry, a gateway and a worker of `scale`, on their own."""
 
-    def __init__(self, made: Parts, registry_dir: Path) -> None:
+    def __init__(self, made: Parts, registry_dir: Path, *registry_flags: str) -> None:
         self.parts = made
-        self.registry_dir = registry_dir
+        self.registry_flags = (f"--data-dir={registry_dir}", *registry_flags)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.registry = self.start_registry()
@@ -174,7 +174,7 @@ class Apart:
         self.worker = made.start("worker", *flags, f"--registry=127.0.0.1:{self.port}")
 
     def start_registry(self) -> Part:
-        return self.parts.start("registry", f"--data-dir={self.registry_dir}", f"--registry-port={self.port}")
+        return self.parts.start("registry", *self.registry_flags, f"--registry-port={self.port}")
 
     def start_gateway(self) -> Part:
         flags = (f"--data-dir={self.parts.folder}/gateway", f"--registry=127.0.0.1:{self.port}")
@@ -244,7 +244,9 @@ async def test_a_full_disk_refuses_changes_and_nothing_else_until_there_is_room(
     small_disk: Path, tmp_path: Path
 ) -> None:
     with parts(tmp_path / "apart") as made:
-        apart = Apart(made, small_disk / "registry")
+        settings = tmp_path / "penstock.toml"
+        settings.write_text("min_free_bytes = 0\n")  # what it keeps free is more than the whole disk
+        apart = Apart(made, small_disk / "registry", f"--config={settings}")
         async with apart.load() as load:
             filler = small_disk / "filler"
             with pytest.raises(OSError, match="No space left"):

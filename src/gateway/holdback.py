@@ -130,8 +130,10 @@ class HoldBack:
         """Decide for every model."""
         shown, held = _View(), set[str]()
         old, listed = self._shown.by_model(), self._told.by_model()
-        for name in self._shown.models.keys() | self._told.models.keys() | listed.keys():
-            before, after = old.get(name, {}), listed.get(name, {})
+        for name in sorted(self._shown.models.keys() | self._told.models.keys() | listed.keys()):
+            after = listed.get(name, {})
+            # One that is listed for another model is not forgotten.
+            before = {id_: w for id_, w in old.get(name, {}).items() if id_ in after or id_ not in self._told.workers}
             record = self._told.models.get(name)
             if self._lineage.believed:
                 removed, too_much = self._removal(name, before, after, now)

@@ -77,6 +77,14 @@ def test_a_change_that_removes_nothing_is_passed_on_untouched(world: World) -> N
     assert world.holdback.take(change, 0.0) is change
 
 
+@pytest.mark.parametrize("name", ["aaa", "zzz"])
+def test_a_worker_that_is_listed_for_another_model_is_not_forgotten(name: str, world: World) -> None:
+    moved = [worker(one, name, epoch=8) for one in "abcd"]
+    world.snapshot(model(v1=4), model("other"), model(name, v1=4), *moved, worker("x", "other"))
+    assert {one: world.directory.workers[one].name for one in "abcd"} == dict.fromkeys("abcd", name)
+    assert not world.holdback.held
+
+
 def test_half_may_go_and_more_may_not_even_one_after_the_other(world: World) -> None:
     for gone in "abcd":
         world.hear(removed_workers=[gone])

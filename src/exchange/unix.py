@@ -84,7 +84,7 @@ class UnixServer:
         self.stop_listening()
         for task in self._greeting:
             task.cancel()
-        for link in tuple(self._links):
+        for link in [link for link in self._links if link.made]:  # all others are still being greeted
             link.close()
 
     async def wait_closed(self) -> None:
@@ -133,6 +133,11 @@ class UnixServer:
             await opened(link)
         except Exception as error:
             known(error, link.carrier)
+        except BaseException:
+            if not link.made:  # cancelled before the loop has made a connection of it, which then is never lost
+                sock.close()
+                self._lost(link)
+            raise
 
     def _lost(self, link: UnixLink) -> None:
         self._links.discard(link)

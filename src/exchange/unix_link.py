@@ -43,6 +43,8 @@ class UnixLink(HandledLink, asyncio.Protocol):
         self.memory = memory
         self.unmade: Exception | None = None
         """What `make_handler` raised."""
+        self.made = False
+        """The loop has made a connection of it: from then on it ends by being lost."""
         self._make_handler = make_handler
         self._reader = FrameReader(max_bytes)
         self._lost = lost
@@ -59,7 +61,7 @@ class UnixLink(HandledLink, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop, before anything is read."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport, self.made = cast(asyncio.Transport, transport), True
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         try:
             self.start(self._make_handler)

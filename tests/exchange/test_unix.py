@@ -291,3 +291,22 @@ async def test_a_servers_handler_that_cannot_be_made_ends_that_link_only(
         link = await connect_unix(path, near)
         link.write(b"hello")
         await near.until(lambda near: near.messages)
+
+
+async def test_a_server_that_closes_does_not_wait_for_who_is_not_connected_yet(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def never(_link: Link) -> Link:
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr("penstock.exchange.unix.opened", never)
+    server = await serve_unix(path, echo())
+    async with stranger(path):
+        await reached.wait()
+        server.close()
+        async with asyncio.timeout(20):
+            await server.wait_closed()
